@@ -1,0 +1,86 @@
+//! Policy: a token bucket, the one way in which a rate is limited.
+
+use super::Instant;
+use core::time::Duration;
+
+/// Tokens (bytes) that accrue at a rate up to a burst. `None` is no limit.
+///
+/// The burst is 2 % of a second's worth, so that together with what is granted but not yet read no second
+/// exceeds the rate by more than 5 %.
+///
+/// ```
+/// use gosh_dl_core::base::{Instant, TokenBucket};
+/// use std::time::Duration;
+///
+/// let mut bucket = TokenBucket::new(Instant::ZERO, Some(1_000_000));
+/// let at = Instant::ZERO + Duration::from_millis(10);
+/// assert_eq!(bucket.available(at), 10_000);
+/// bucket.take(10_000);
+/// assert_eq!(bucket.available(at), 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TokenBucket {
+    rate: Option<u64>,
+    /// Tokens times a billion, so that no fraction is lost between refills.
+    scaled: u128,
+    refilled: Instant,
+}
+
+const SCALE: u128 = 1_000_000_000;
+
+impl TokenBucket {
+    /// An empty bucket that fills at `rate` bytes per second; `None` is unlimited.
+    pub fn new(now: Instant, rate: Option<u64>) -> Self {
+        Self { rate, scaled: 0, refilled: now }
+    }
+
+    /// The rate in bytes per second; `None` is unlimited.
+    pub fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// Changes the rate; what has accrued stays, up to the new burst.
+    pub fn set_rate(&mut self, now: Instant, rate: Option<u64>) {
+        self.refill(now);
+        self.rate = rate;
+        self.scaled = self.scaled.min(self.burst());
+    }
+
+    /// How many bytes may pass at `now`; `u64::MAX` without a limit.
+    pub fn available(&mut self, now: Instant) -> u64 {
+        if self.rate.is_none() {
+            return u64::MAX;
+        }
+        self.refill(now);
+        u64::try_from(self.scaled / SCALE).unwrap_or(u64::MAX)
+    }
+
+    /// Takes `tokens` that [`available`](Self::available) offered.
+    pub fn take(&mut self, tokens: u64) {
+        if self.rate.is_some() {
+            self.scaled = self.scaled.saturating_sub(u128::from(tokens) * SCALE);
+        }
+    }
+
+    /// When `tokens` (at most the burst) will be available.
+    pub fn available_at(&self, tokens: u64) -> Option<Instant> {
+        let rate = u128::from(self.rate?.max(1));
+        let missing = (u128::from(tokens) * SCALE).min(self.burst()).saturating_sub(self.scaled);
+        Some(self.refilled + Duration::from_nanos(u64::try_from(missing.div_ceil(rate)).unwrap_or(u64::MAX)))
+    }
+
+    fn refill(&mut self, now: Instant) {
+        if let Some(rate) = self.rate {
+            let gained = u128::from(rate) * (now - self.refilled).as_nanos();
+            self.scaled = self.scaled.saturating_add(gained).min(self.burst());
+        }
+        self.refilled = self.refilled.max(now);
+    }
+
+    fn burst(&self) -> u128 {
+        u128::from((self.rate.unwrap_or(0) / 50).max(MIN_BURST)) * SCALE
+    }
+}
+
+/// A bucket below this could not pay for one small read.
+const MIN_BURST: u64 = 1024;

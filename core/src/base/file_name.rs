@@ -1,0 +1,149 @@
+//! One safe file name: the only way to name a file anywhere in the engine.
+
+use core::fmt;
+
+/// One component of a path that cannot leave its directory and that every common file system takes.
+///
+/// There is no way to make one that is empty, `.` or `..`, holds a separator, a control character or a character that
+/// Windows reserves, is a device name, ends in a dot or space, or is longer than [`FileName::MAX_LEN`] bytes.
+///
+/// ```
+/// use gosh_dl_core::base::FileName;
+///
+/// assert_eq!(FileName::sanitise("../../etc/pass\u{0}wd").unwrap().as_str(), ".._.._etc_pass_wd");
+/// assert_eq!(FileName::sanitise("CON.txt").unwrap().as_str(), "_CON.txt");
+/// assert!(FileName::sanitise("..").is_none());
+/// assert!(FileName::new("a/b").is_none());
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName(Box<str>);
+
+impl FileName {
+    /// The longest name in bytes of UTF-8. File systems take 255; the rest is room for `.part` and a number.
+    pub const MAX_LEN: usize = 240;
+
+    /// The name as it is, if it is safe as it is.
+    pub fn new(name: &str) -> Option<Self> {
+        Self::sanitise(name).filter(|safe| safe.as_str() == name)
+    }
+
+    /// The nearest safe name, whatever `name` holds; `None` where nothing safe is left.
+    pub fn sanitise(name: &str) -> Option<Self> {
+        let replaced: String = name.chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
+        let trimmed = replaced.trim_start().trim_end_matches([' ', '.']);
+        if trimmed.is_empty() || trimmed.chars().all(|c| c == '_') && !name.contains('_') {
+            return None;
+        }
+        let guarded = if is_device(trimmed) { format!("_{trimmed}") } else { trimmed.to_owned() };
+        let short = shorten(&guarded);
+        Some(Self(short.trim_end_matches([' ', '.']).into())).filter(|name| !name.0.is_empty())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name with `number` put before its extension: `a.tar.gz` becomes `a.1.tar.gz`, `a` becomes `a.1`.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Self {
+        let (stem, extension) = self.split();
+        let suffix = format!(".{number}{extension}");
+        let room = Self::MAX_LEN.saturating_sub(suffix.len());
+        Self(format!("{}{suffix}", cut(stem, room)).into())
+    }
+
+    /// The name under which the file stands until it is whole: `.part` behind the name.
+    #[must_use]
+    pub fn partial(&self) -> Self {
+        Self(format!("{}.part", self.0).into())
+    }
+
+    fn split(&self) -> (&str, &str) {
+        let dot = match self.0.rfind('.').filter(|&dot| dot > 0) {
+            None => self.0.len(),
+            Some(dot) if self.0[..dot].to_ascii_lowercase().ends_with(".tar") && dot > 4 => dot - 4,
+            Some(dot) => dot,
+        };
+        self.0.split_at(dot)
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// Separators, what Windows reserves, control characters, and the marks that reorder text on screen.
+fn is_unsafe(c: char) -> bool {
+    matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+        || c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+}
+
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
+    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
+        return true;
+    }
+    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    numbered.is_some_and(|rest| {
+        matches!(rest, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
+    })
+}
+
+/// Cuts the stem, so that the extension stays.
+fn shorten(name: &str) -> String {
+    if name.len() <= FileName::MAX_LEN {
+        return name.to_owned();
+    }
+    let extension = name.rfind('.').map_or("", |dot| &name[dot..]);
+    let extension = if extension.len() <= MAX_EXTENSION { extension } else { "" };
+    let stem = &name[..name.len() - extension.len()];
+    format!("{}{extension}", cut(stem, FileName::MAX_LEN - extension.len()))
+}
+
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// What follows the last dot of a very long name is an extension only if it is short.
+const MAX_EXTENSION: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_name_keeps_its_extension() {
+        let name = FileName::sanitise(&format!("{}.iso", "é".repeat(300))).unwrap();
+        assert!(name.as_str().len() <= FileName::MAX_LEN && name.as_str().ends_with("é.iso"));
+    }
+
+    #[test]
+    fn number_goes_before_the_extension() {
+        let numbered = |name: &str| FileName::new(name).unwrap().numbered(2).as_str().to_owned();
+        assert_eq!(numbered("a.iso"), "a.2.iso");
+        assert_eq!(numbered("a.tar.gz"), "a.2.tar.gz");
+        assert_eq!(numbered("a"), "a.2");
+        assert_eq!(numbered(".bashrc"), ".bashrc.2");
+    }
+
+    #[test]
+    fn names_made_only_of_forbidden_characters_are_refused() {
+        for name in ["", ".", "..", "...", " ", "/", "\\", "\0", "///"] {
+            assert_eq!(FileName::sanitise(name), None, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The vocabulary of links: byte streams under a machine, with credit instead of callbacks.
+
+use bytes::{Bytes, BytesMut};
+
+/// What a link reports upwards.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkInput {
+    /// The transport is connected (TCP established). On a secured link, [`Secured`](Self::Secured) follows.
+    Opened,
+    /// The TLS handshake is done and the certificate was accepted.
+    Secured,
+    /// Bytes that arrived, at most as many as there was credit for.
+    Data(BytesMut),
+    /// The kernel took this many bytes of what was sent.
+    Sent(u32),
+    /// The link is gone; nothing follows.
+    Closed(LinkError),
+}
+
+/// What a machine asks of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkOutput {
+    /// Send these bytes after all earlier ones.
+    Send(Bytes),
+    /// This many more bytes may be read; cumulative, like an HTTP/2 window.
+    Credit(u32),
+    /// Send what is queued, then close. Nothing more is read.
+    Close,
+}
+
+/// Why a link closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The other side closed in an orderly way (FIN; on TLS, after `close_notify`).
+    #[error("closed by the other side")]
+    Eof,
+    /// TLS: the connection ended without `close_notify`, so data may be missing.
+    #[error("the TLS connection was cut off without close_notify")]
+    Truncated,
+    /// The other side reset the connection.
+    #[error("connection reset")]
+    Reset,
+    /// Nothing listens at that address.
+    #[error("connection refused")]
+    Refused,
+    /// The network has no way there.
+    #[error("network unreachable")]
+    Unreachable,
+    /// The transport gave up waiting.
+    #[error("timed out")]
+    TimedOut,
+    /// This process or machine has no free descriptor, port or buffer.
+    #[error("out of descriptors or ports")]
+    OutOfResources,
+    /// The TLS handshake or a TLS record was wrong.
+    #[error("TLS failed: {0}")]
+    Tls(TlsError),
+    /// Anything else that the operating system reports.
+    #[error("input/output error")]
+    Io,
+}
+
+/// Why a secured link could not be secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The certificate's chain does not end at a trusted root.
+    #[error("the certificate is not signed by a trusted authority")]
+    UnknownIssuer,
+    /// The certificate is for another name.
+    #[error("the certificate is for another host name")]
+    WrongHost,
+    /// The certificate has expired or is not valid yet.
+    #[error("the certificate has expired or is not yet valid")]
+    Expired,
+    /// The certificate is wrong in another way (revoked, wrong usage, bad signature).
+    #[error("the certificate is invalid")]
+    BadCertificate,
+    /// The two sides share no protocol version or cipher, or the peer broke the protocol.
+    #[error("the TLS protocol failed")]
+    Protocol,
+    /// The host name cannot stand in a certificate.
+    #[error("the host name is not valid for TLS")]
+    InvalidName,
+}
