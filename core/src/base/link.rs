@@ -84,3 +84,18 @@ pub enum TlsError {
     #[error("the host name is not valid for TLS")]
     InvalidName,
 }
+
+/// Why a name look-up failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The name does not exist or has no addresses.
+    #[error("no such host")]
+    NotFound,
+    /// The resolver failed; another try may succeed.
+    #[error("the name server failed")]
+    Failed,
+    /// The resolver did not answer in time.
+    #[error("the name server did not answer")]
+    TimedOut,
+}

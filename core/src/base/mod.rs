@@ -16,7 +16,7 @@ pub use bucket::TokenBucket;
 pub use deadlines::Deadlines;
 pub use file_name::FileName;
 pub use instant::{Instant, WallClock};
-pub use link::{LinkError, LinkInput, LinkOutput};
+pub use link::{LinkError, LinkInput, LinkOutput, ResolveError, TlsError};
 pub use ranges::RangeSet;
 pub use rate::RateMeter;
 pub use rng::Rng;

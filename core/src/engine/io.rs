@@ -2,6 +2,7 @@
 
 use super::{DownloadEvent, EngineError};
 use crate::base::disk::{DiskOp, DiskResult};
+pub use crate::base::link::ResolveError;
 use crate::base::store::{StoreError, StoreOp};
 use crate::base::{Key, LinkInput, LinkOutput};
 use bytes::Bytes;
@@ -141,19 +142,4 @@ pub enum Answer {
 pub struct TlsRequest {
     /// The name that the certificate must be for: a host name or an IP literal without brackets.
     pub server_name: Arc<str>,
-}
-
-/// Why a name look-up failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResolveError {
-    /// The name does not exist or has no addresses.
-    #[error("no such host")]
-    NotFound,
-    /// The resolver failed; another try may succeed.
-    #[error("the name server failed")]
-    Failed,
-    /// The resolver did not answer in time.
-    #[error("the name server did not answer")]
-    TimedOut,
 }
