@@ -59,6 +59,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Rng;
     use proptest::prelude::*;
 
     fn within_a_quarter(length: Duration, even: Duration) -> bool {
