@@ -1,1 +1,3 @@
 //! Floor 2: one conversation each.
+
+pub mod dial;
