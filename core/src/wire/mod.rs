@@ -1,1 +1,3 @@
 //! Floor 1: bytes to values and back; pure functions without time, queues or ids.
+
+pub mod bencode;
