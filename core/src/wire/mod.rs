@@ -1,3 +1,5 @@
 //! Floor 1: bytes to values and back; pure functions without time, queues or ids.
 
 pub mod bencode;
+pub mod http;
+pub mod printable;
