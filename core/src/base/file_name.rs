@@ -45,12 +45,20 @@ impl FileName {
     }
 
     /// The name with `number` put before its extension: `a.tar.gz` becomes `a.1.tar.gz`, `a` becomes `a.1`.
+    /// Never the name itself, and another one for each number.
     #[must_use]
     pub fn numbered(&self, number: u32) -> Self {
         let (stem, extension) = self.split();
         let suffix = format!(".{number}{extension}");
-        let room = Self::MAX_LEN.saturating_sub(suffix.len());
-        Self(format!("{}{suffix}", cut(stem, room)).into())
+        let room = Self::MAX_LEN - suffix.len();
+        let numbered = |room| format!("{}{suffix}", cut(stem, room));
+        // A longest name that ends in this number would be cut to itself.
+        Self(
+            Some(numbered(room))
+                .filter(|name| **name != *self.0)
+                .unwrap_or_else(|| numbered(room - 1))
+                .into(),
+        )
     }
 
     /// The name under which the file stands until it is whole: `.part` behind the name.
@@ -60,12 +68,10 @@ impl FileName {
     }
 
     fn split(&self) -> (&str, &str) {
-        let dot = match self.0.rfind('.').filter(|&dot| dot > 0) {
-            None => self.0.len(),
-            Some(dot) if self.0[..dot].to_ascii_lowercase().ends_with(".tar") && dot > 4 => dot - 4,
-            Some(dot) => dot,
-        };
-        self.0.split_at(dot)
+        let name = &*self.0;
+        let (stem, extension) = name.split_at(name.len() - extension(name).len());
+        let is_archive = stem.len() > 4 && stem.as_bytes()[stem.len() - 4..].eq_ignore_ascii_case(b".tar");
+        if extension.is_empty() || !is_archive { (stem, extension) } else { name.split_at(stem.len() - 4) }
     }
 }
 
@@ -81,11 +87,11 @@ impl fmt::Debug for FileName {
     }
 }
 
-/// Separators, what Windows reserves, control characters, and the marks that reorder text on screen.
+/// Separators, what Windows reserves, control characters, and marks that reorder text on screen or do not show.
 fn is_unsafe(c: char) -> bool {
     matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
         || c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+        || matches!(c, '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 fn is_device(name: &str) -> bool {
@@ -99,13 +105,20 @@ fn is_device(name: &str) -> bool {
     })
 }
 
+/// The extension with its dot. What stands first or is very long is none.
+fn extension(name: &str) -> &str {
+    match name.rfind('.') {
+        Some(dot) if dot > 0 && name.len() - dot <= MAX_EXTENSION => &name[dot..],
+        _ => "",
+    }
+}
+
 /// Cuts the stem, so that the extension stays.
 fn shorten(name: &str) -> String {
     if name.len() <= FileName::MAX_LEN {
         return name.to_owned();
     }
-    let extension = name.rfind('.').map_or("", |dot| &name[dot..]);
-    let extension = if extension.len() <= MAX_EXTENSION { extension } else { "" };
+    let extension = extension(name);
     let stem = &name[..name.len() - extension.len()];
     format!("{}{extension}", cut(stem, FileName::MAX_LEN - extension.len()))
 }
@@ -118,7 +131,7 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-/// What follows the last dot of a very long name is an extension only if it is short.
+/// What follows the last dot is an extension only if it is short: then the stem is what gives way when a name is cut.
 const MAX_EXTENSION: usize = 16;
 
 #[cfg(test)]
