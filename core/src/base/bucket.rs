@@ -43,7 +43,14 @@ impl TokenBucket {
     pub fn set_rate(&mut self, now: Instant, rate: Option<u64>) {
         self.refill(now);
         self.rate = rate;
-        self.scaled = self.scaled.min(self.burst());
+        self.scaled = self.scaled.min(self.scaled_burst());
+    }
+
+    /// The most tokens that it holds at once; `u64::MAX` without a limit.
+    ///
+    /// Tokens beyond it are lost, so whoever waits for more than half of them loses some of the rate to a late wake-up.
+    pub fn burst(&self) -> u64 {
+        self.rate.map_or(u64::MAX, |rate| (rate / 50).max(MIN_BURST))
     }
 
     /// How many bytes may pass at `now`; `u64::MAX` without a limit.
@@ -62,23 +69,28 @@ impl TokenBucket {
         }
     }
 
-    /// When `tokens` (at most the burst) will be available.
+    /// When `tokens` (at most the burst) will be available: the end of time at a rate of 0, `None` without a limit.
     pub fn available_at(&self, tokens: u64) -> Option<Instant> {
-        let rate = u128::from(self.rate?.max(1));
-        let missing = (u128::from(tokens) * SCALE).min(self.burst()).saturating_sub(self.scaled);
-        Some(self.refilled + Duration::from_nanos(u64::try_from(missing.div_ceil(rate)).unwrap_or(u64::MAX)))
+        let rate = u128::from(self.rate?);
+        let missing = (u128::from(tokens) * SCALE).min(self.scaled_burst()).saturating_sub(self.scaled);
+        let nanos = match (missing, rate) {
+            (0, _) => 0,
+            (_, 0) => u64::MAX,
+            _ => u64::try_from(missing.div_ceil(rate)).unwrap_or(u64::MAX),
+        };
+        Some(self.refilled + Duration::from_nanos(nanos))
     }
 
     fn refill(&mut self, now: Instant) {
         if let Some(rate) = self.rate {
             let gained = u128::from(rate) * (now - self.refilled).as_nanos();
-            self.scaled = self.scaled.saturating_add(gained).min(self.burst());
+            self.scaled = self.scaled.saturating_add(gained).min(self.scaled_burst());
         }
         self.refilled = self.refilled.max(now);
     }
 
-    fn burst(&self) -> u128 {
-        u128::from((self.rate.unwrap_or(0) / 50).max(MIN_BURST)) * SCALE
+    fn scaled_burst(&self) -> u128 {
+        u128::from(self.burst()) * SCALE
     }
 }
 
