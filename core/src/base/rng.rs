@@ -48,7 +48,9 @@ impl Rng {
 
     /// `length` varied evenly by up to a quarter either way, so that retries of many do not march in step.
     pub fn jitter(&mut self, length: Duration) -> Duration {
-        length.mul_f64(0.75) + length.mul_f64(0.5).mul_f64(self.below(1 << 20) as f64 / f64::from(1 << 20))
+        let part = self.below(1 << 20) as f64 / f64::from(1 << 20);
+        // Saturating, because lengths come from outside too (`Retry-After`).
+        length.mul_f64(0.75).saturating_add(length.mul_f64(0.5).mul_f64(part))
     }
 }
 
