@@ -1,3 +1,4 @@
 //! Floor 2: one conversation each.
 
 pub mod dial;
+pub mod http;
