@@ -34,9 +34,10 @@ impl FileName {
         if trimmed.is_empty() || trimmed.chars().all(|c| c == '_') && !name.contains('_') {
             return None;
         }
-        let guarded = if is_device(trimmed) { format!("_{trimmed}") } else { trimmed.to_owned() };
-        let short = shorten(&guarded);
-        Some(Self(short.trim_end_matches([' ', '.']).into())).filter(|name| !name.0.is_empty())
+        // Cutting may bare a device name, so the guard comes after; it makes the name longer, so cutting comes again.
+        let short = shorten(trimmed);
+        let guarded = if is_device(&short) { shorten(&format!("_{short}")) } else { short };
+        Some(Self(guarded.into())).filter(|name| !name.0.is_empty())
     }
 
     /// The name as text.
@@ -51,14 +52,12 @@ impl FileName {
         let (stem, extension) = self.split();
         let suffix = format!(".{number}{extension}");
         let room = Self::MAX_LEN - suffix.len();
-        let numbered = |room| format!("{}{suffix}", cut(stem, room));
-        // A longest name that ends in this number would be cut to itself.
-        Self(
-            Some(numbered(room))
-                .filter(|name| **name != *self.0)
-                .unwrap_or_else(|| numbered(room - 1))
-                .into(),
-        )
+        let make = |guard: &str, room: usize| format!("{guard}{}{suffix}", cut(stem, room - guard.len()));
+        // A cut may bare a device name; and a longest name that ends in this number would be cut to itself.
+        let is_usable = |name: &String| !is_device(name) && **name != *self.0;
+        let ways = [("", room), ("", room - 1), ("_", room)];
+        let usable = ways.into_iter().map(|(guard, room)| make(guard, room)).find(is_usable);
+        Self(usable.unwrap_or_else(|| make("_", room - 1)).into())
     }
 
     /// The name under which the file stands until it is whole: `.part` behind the name.
@@ -113,14 +112,15 @@ fn extension(name: &str) -> &str {
     }
 }
 
-/// Cuts the stem, so that the extension stays.
+/// Cuts the stem, so that the extension stays, and takes away the dots and spaces that then stand at the end.
 fn shorten(name: &str) -> String {
     if name.len() <= FileName::MAX_LEN {
         return name.to_owned();
     }
     let extension = extension(name);
     let stem = &name[..name.len() - extension.len()];
-    format!("{}{extension}", cut(stem, FileName::MAX_LEN - extension.len()))
+    let short = format!("{}{extension}", cut(stem, FileName::MAX_LEN - extension.len()));
+    short.trim_end_matches([' ', '.']).to_owned()
 }
 
 fn cut(text: &str, max: usize) -> &str {
