@@ -1,6 +1,13 @@
 //! The vocabulary of links: byte streams under a machine, with credit instead of callbacks.
 
+use super::Key;
 use bytes::{Bytes, BytesMut};
+
+/// What a [`LinkKey`] names.
+#[derive(Debug)]
+pub enum LinkTag {}
+/// Names a link; generational, so a late input for a link that is gone is recognised.
+pub type LinkKey = Key<LinkTag>;
 
 /// What a link reports upwards.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,10 +1,14 @@
 //! Floor 3: one download each.
 
 pub mod backoff;
+pub mod error;
+pub mod http;
 pub mod id;
 pub mod options;
+pub mod target;
 
 pub use backoff::Backoff;
+pub use error::DownloadError;
 pub use id::DownloadId;
 pub use options::{
     ConflictPolicy, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange, ParseChecksumError,

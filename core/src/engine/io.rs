@@ -2,18 +2,12 @@
 
 use super::{DownloadEvent, EngineError};
 use crate::base::disk::{DiskOp, DiskResult};
-pub use crate::base::link::ResolveError;
+pub use crate::base::link::{LinkKey, LinkTag, ResolveError};
 use crate::base::store::{StoreError, StoreOp};
-use crate::base::{Key, LinkInput, LinkOutput};
+use crate::base::{LinkInput, LinkOutput};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-
-/// What a [`LinkKey`] names.
-#[derive(Debug)]
-pub enum LinkTag {}
-/// Names a link; generational, so a late input for a link that is gone is recognised.
-pub type LinkKey = Key<LinkTag>;
 
 /// Names a name look-up. Chosen by core, never reused within one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

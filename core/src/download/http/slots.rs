@@ -1,0 +1,281 @@
+//! Which exchanges a download begins: how many, with which mirror, for which bytes.
+
+use super::exchange::{Lease, Slot, Stage};
+use super::mirrors::{MirrorIndex, Ranges};
+use super::response::Expectation;
+use super::segments::{Pace, Segments};
+use super::{HttpDownload, Output, Phase, SlotKey};
+use crate::base::Instant;
+use crate::base::link::LinkKey;
+use crate::download::error::DownloadError;
+use crate::proto::http::Connection;
+use core::ops::Range;
+use core::time::Duration;
+
+impl HttpDownload {
+    /// Begins as many exchanges as make sense now, and finishes when there is nothing left to fetch.
+    pub(super) fn plan_exchanges(&mut self, now: Instant) {
+        self.observe_ramp(now);
+        self.cut_losers(now);
+        if self.segments.as_ref().is_some_and(Segments::is_complete) {
+            self.finish(now);
+            return;
+        }
+        while self.slots.len() < self.wanted(now) {
+            let Some(mirror) = self.pick_mirror(now) else { break };
+            self.make_room();
+            self.begin(now, mirror);
+        }
+        if self.slots.is_empty() && self.mirrors.next_wake(now).is_none() && self.pick_mirror(now).is_none() {
+            self.out_of_mirrors(now);
+        }
+        self.schedule_look(now);
+    }
+
+    /// How many exchanges there should be.
+    fn wanted(&self, now: Instant) -> usize {
+        let Some(segments) = self.segments.as_ref().filter(|s| s.total() != u64::MAX && self.some_ranges())
+        else {
+            return 1;
+        };
+        let open =
+            self.slots.iter().find(|(_, slot)| slot.open_ended).map_or(0, |(key, _)| segments.sharable(key));
+        let free = segments.free().div_ceil(self.plan.min_segment).max(open);
+        let more = usize::try_from(free).unwrap_or(usize::MAX).max(usize::from(self.worth_stealing(now)));
+        self.level().min(segments.owners().saturating_add(more)).max(1)
+    }
+
+    fn level(&self) -> usize {
+        // Every mirror gets one connection, so that it is measured.
+        let alive = self.mirrors.iter().filter(|(_, m)| m.is_alive() && m.ranges != Ranges::No).count();
+        self.ramp.level().max(alive).min(self.plan.max_connections)
+    }
+
+    fn some_ranges(&self) -> bool {
+        let mut alive = self.mirrors.iter().filter(|(_, mirror)| mirror.is_alive());
+        alive.any(|(_, mirror)| mirror.ranges != Ranges::No)
+    }
+
+    fn pick_mirror(&self, now: Instant) -> Option<MirrorIndex> {
+        if let Some(alone) = self.solo {
+            return self.mirrors.best_of(now, true, |index| index == alone);
+        }
+        let whole = self.segments.as_ref().is_none_or(|s| s.received().is_empty()) || !self.some_ranges();
+        self.mirrors.best(now, whole && self.slots.is_empty())
+    }
+
+    /// Cuts the answer that covers the whole rest, if nothing else is free.
+    fn make_room(&mut self) {
+        let owners = self.level();
+        let Some(segments) = &mut self.segments else { return };
+        if segments.free() > 0 {
+            return;
+        }
+        let open = self.slots.iter().find(|(_, slot)| slot.open_ended);
+        if let Some((key, slot)) = open {
+            segments.share(key, owners, slot.pace());
+        }
+    }
+
+    fn begin(&mut self, now: Instant, mirror: MirrorIndex) {
+        let origin = self.mirrors.at(mirror).url.origin().clone();
+        let slot = self.slots.insert(Slot::new(now, mirror, origin.clone()));
+        self.mirrors.at_mut(mirror).busy += 1;
+        self.outputs.push_back(Output::Lease { slot, origin });
+    }
+
+    /// A connection is there: gives it work, or gives it back.
+    pub(super) fn on_leased(
+        &mut self,
+        now: Instant,
+        key: SlotKey,
+        link: LinkKey,
+        connection: Box<Connection>,
+        reused: bool,
+    ) {
+        let lease = Lease { link, connection };
+        let Some(slot) = self.slots.get(key).filter(|slot| slot.lease().is_none()) else {
+            self.outputs.push_back(Output::Release { link, connection: lease.connection });
+            return;
+        };
+        let mirror = slot.mirror;
+        let Some(expected) = self.work_for(now, key, mirror) else {
+            self.remove_slot(key);
+            self.rest_until = now + LOOK_EVERY;
+            self.outputs.push_back(Output::Release { link, connection: lease.connection });
+            return;
+        };
+        let request = self.plan.request(self.mirrors.at(mirror), expected.range.as_ref());
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.open_ended = expected.range.as_ref().is_none_or(|range| range.end == u64::MAX);
+            slot.begin(now, lease, expected, reused);
+            if let Some(lease) = slot.lease_mut() {
+                lease.connection.request(now, &request);
+            }
+        }
+        self.drain(now, key);
+    }
+
+    /// What an exchange asks for.
+    fn work_for(&mut self, now: Instant, key: SlotKey, index: MirrorIndex) -> Option<Expectation> {
+        let owners = self.level().max(1);
+        let mirror = self.mirrors.at(index);
+        let validator = mirror.validator.clone();
+        let whole = mirror.ranges == Ranges::No;
+        let Some(segments) = &mut self.segments else {
+            let range = (!whole).then_some(0..u64::MAX);
+            return Some(Expectation { range, total: None, validator });
+        };
+        let total = Some(segments.total()).filter(|&total| total != u64::MAX);
+        if whole || total.is_none() {
+            if segments.owners() > 0 {
+                return None;
+            }
+            segments.take(key, 0..segments.total(), segments.total());
+            return Some(Expectation { range: None, total, validator });
+        }
+        let pace = Pace { rate: self.mirrors.rate(index) };
+        let alone = owners <= 1 && segments.owners() == 0;
+        let range = if alone { take_rest(segments, key) } else { segments.assign(key, owners, pace) };
+        let range = range.or_else(|| self.steal(now, key, pace))?;
+        Some(Expectation { range: Some(range), total, validator })
+    }
+
+    fn steal(&mut self, now: Instant, key: SlotKey, pace: Pace) -> Option<Range<u64>> {
+        let (slots, rtt) = (&self.slots, self.rtt);
+        let of = |owner| slots.get(owner).map_or(Pace { rate: 0 }, |slot| slot.pace_at(now, rtt));
+        self.segments.as_mut()?.steal(key, pace, min_gain(rtt), of)
+    }
+
+    /// Whether some exchange is so slow that another connection could well take over a share.
+    fn worth_stealing(&self, now: Instant) -> bool {
+        let of = |owner| self.slots.get(owner).map_or(Pace { rate: 0 }, |slot| slot.pace_at(now, self.rtt));
+        let fastest = self.mirrors.iter().map(|(index, _)| self.mirrors.rate(index)).max().unwrap_or(0);
+        now >= self.rest_until
+            && self
+                .segments
+                .as_ref()
+                .is_some_and(|s| s.can_steal(Pace { rate: fastest }, min_gain(self.rtt), of))
+    }
+
+    fn observe_ramp(&mut self, now: Instant) {
+        let delivering =
+            self.slots.iter().filter(|(_, slot)| matches!(slot.stage, Stage::Receiving { .. })).count();
+        if delivering > 0 && self.segments.as_ref().is_some_and(|segments| segments.total() != u64::MAX) {
+            self.ramp.observe(now, self.received, delivering, self.rtt);
+        }
+    }
+
+    /// Ends exchanges of which others have fetched everything.
+    fn cut_losers(&mut self, now: Instant) {
+        let Some(segments) = &self.segments else { return };
+        let lost = |key: SlotKey, slot: &super::Slot| {
+            matches!(slot.stage, Stage::Receiving { .. } | Stage::Asking { .. })
+                && segments.remaining(key).is_some_and(|rest| !rest.is_empty() && segments.is_done(key))
+        };
+        let losers: Vec<SlotKey> =
+            self.slots.iter().filter(|&(key, slot)| lost(key, slot)).map(|(key, _)| key).collect();
+        for key in losers {
+            self.close_slot(now, key);
+        }
+    }
+
+    fn finish(&mut self, now: Instant) {
+        let Some(total) = self.total() else { return };
+        self.close_all(now);
+        self.phase = Phase::Finishing;
+        self.next_look = None;
+        self.target.finish(total);
+    }
+
+    /// No mirror will ever answer again. Mirrors that were put aside because they have another file are the last
+    /// resort: the file is then fetched from them, from zero.
+    fn out_of_mirrors(&mut self, now: Instant) {
+        if self.solo.is_none() && self.mirrors.revive_others() {
+            self.restart(now);
+            return;
+        }
+        if let Some(MirrorIndex(tried)) = self.solo.filter(|solo| solo.0 + 1 < self.plan.urls.len()) {
+            self.solo = Some(MirrorIndex(tried + 1));
+            self.restart(now);
+            return;
+        }
+        let error = self.mirrors.worst_error().cloned();
+        let fallback = || DownloadError::BadResponse {
+            url: self.plan.urls[0].clone(),
+            problem: crate::download::error::BadResponse::NoRanges,
+        };
+        let error = error.unwrap_or_else(fallback);
+        self.fail(now, error);
+    }
+
+    /// When the plan may look different without anything having happened.
+    fn schedule_look(&mut self, now: Instant) {
+        let wake = self.mirrors.next_wake(now);
+        let running = self.slots.iter().any(|(_, slot)| slot.lease().is_some());
+        let several =
+            running && self.segments.as_ref().is_some_and(|s| s.total() != u64::MAX) && self.some_ranges();
+        let stragglers = several.then(|| now + LOOK_EVERY).filter(|_| self.plan.max_connections > 1);
+        let growing = self.ramp.deadline(self.rtt).filter(|_| several).map(|at| at.max(now + MIN_LOOK));
+        let kept = self.next_look.filter(|&at| at > now && stragglers.is_some());
+        self.next_look = wake.into_iter().chain(kept.or(stragglers)).chain(growing).min();
+    }
+
+    /// Removes an exchange, frees its bytes, and takes back what it waits for.
+    pub(super) fn remove_slot(&mut self, key: SlotKey) -> Option<Slot> {
+        let slot = self.slots.remove(key)?;
+        let mirror = self.mirrors.at_mut(slot.mirror);
+        mirror.busy = mirror.busy.saturating_sub(1);
+        if let Some(segments) = &mut self.segments {
+            segments.release(key);
+        }
+        Some(slot)
+    }
+
+    /// Ends an exchange; its connection goes with it unless it is idle.
+    pub(super) fn close_slot(&mut self, now: Instant, key: SlotKey) {
+        let Some(slot) = self.remove_slot(key) else { return };
+        let origin = slot.origin.clone();
+        match slot.into_lease() {
+            Some(lease) => self.close_lease(now, lease),
+            None => self.outputs.push_back(Output::Unlease { slot: key, origin }),
+        }
+    }
+
+    pub(super) fn close_lease(&mut self, now: Instant, mut lease: Lease) {
+        if !lease.connection.is_idle() && !lease.connection.is_closed() {
+            lease.connection.close(now);
+        }
+        while let Some(output) = lease.connection.poll_output() {
+            if let crate::proto::http::Output::Link(output) = output {
+                self.outputs.push_back(Output::Link(lease.link, output));
+            }
+        }
+        self.outputs.push_back(Output::Release { link: lease.link, connection: lease.connection });
+    }
+
+    pub(super) fn close_all(&mut self, now: Instant) {
+        for key in self.slots.keys() {
+            self.close_slot(now, key);
+        }
+    }
+}
+
+/// All that is free from the first free byte on: one connection that does all needs no second request.
+fn take_rest(segments: &mut Segments<SlotKey>, key: SlotKey) -> Option<Range<u64>> {
+    let free = segments.first_free()?;
+    segments.take(key, free.clone(), free.end);
+    Some(free)
+}
+
+/// The least gain for which a share is taken, in seconds: less is lost in the request itself.
+fn min_gain(rtt: Duration) -> f64 {
+    (rtt * 2).max(MIN_GAIN).as_secs_f64()
+}
+
+/// A share that saves less than this is not worth a request.
+const MIN_GAIN: Duration = Duration::from_millis(10);
+/// How often stragglers are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The shortest pause between two looks.
+const MIN_LOOK: Duration = Duration::from_millis(1);

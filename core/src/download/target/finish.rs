@@ -1,0 +1,160 @@
+//! How a whole file gets its final name: writes, digest, sync, record, rename, sync of the directory.
+
+use super::{DiskTag, Output, State, Stop, Target};
+use crate::base::disk::{Digest, DiskErrorKind, DiskOp, DiskResult};
+use crate::download::error::DiskAction;
+use crate::download::{ConflictPolicy, ExpectedChecksum};
+
+/// Where the finish is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Waiting for the last writes.
+    Writes,
+    /// Waiting for the digest.
+    Digest,
+    /// Cutting off what is beyond the end.
+    Trim,
+    /// Syncing the content.
+    Sync,
+    /// Waiting until the store knows that the file is about to be renamed.
+    Recording,
+    /// Giving the final name.
+    Rename,
+    /// Making the name durable.
+    SyncDir,
+    /// The digest was wrong; waiting for what the download decides.
+    Mismatched,
+    /// The part is gone: looking whether it has its final name already.
+    LookForRenamed,
+}
+
+impl Target {
+    pub(super) fn advance_finish(&mut self) {
+        let State::Finishing(step) = self.state else { return };
+        match step {
+            Step::Writes if self.writing.is_empty() => {
+                let next = if self.digester.is_some() { Step::Digest } else { Step::Trim };
+                self.state = State::Finishing(next);
+                self.advance_finish();
+            }
+            Step::Writes | Step::Digest => self.pump_digest(),
+            Step::Trim if self.control.is_none() => self.trim(),
+            // A checkpoint may be under way; its sync may not cover the last writes.
+            Step::Sync if self.syncing.is_none() => self.sync_or_record(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_digest(&mut self, digest: Digest) {
+        let Some(digester) = self.digester.take() else { return };
+        let expected = digester.expected();
+        if digest == expected.digest {
+            self.state = State::Finishing(Step::Trim);
+        } else {
+            let actual = ExpectedChecksum { algorithm: expected.algorithm, digest };
+            self.state = State::Finishing(Step::Mismatched);
+            self.outputs.push_back(Output::Mismatch(actual));
+        }
+    }
+
+    /// An earlier, longer version may have left bytes behind the end.
+    fn trim(&mut self) {
+        match self.total {
+            Some(len) if self.opened_len > len => {
+                self.control(DiskTag::SetLen, |file| DiskOp::SetLen { file, len })
+            }
+            _ => {
+                self.state = State::Finishing(Step::Sync);
+                self.sync_or_record();
+            }
+        }
+    }
+
+    pub(super) fn on_trimmed(&mut self, result: DiskResult) {
+        self.opened_len = 0;
+        if let Err(error) = result {
+            self.leave_for(DiskAction::Write, error);
+        }
+    }
+
+    fn sync_or_record(&mut self) {
+        if self.syncing.is_some() {
+            return;
+        }
+        let whole = self.total.unwrap_or(0);
+        let Some(part) = &mut self.part else { return };
+        if !part.durable.contains(0..whole) || !self.synced_whole {
+            self.synced_whole = true;
+            self.sync();
+            return;
+        }
+        part.finalizing = true;
+        self.state = State::Finishing(Step::Recording);
+        self.outputs.push_back(Output::Record);
+    }
+
+    pub(super) fn rename(&mut self) {
+        let (Some(dir), Some(part)) = (self.dir, &self.part) else { return };
+        let replace = self.plan.on_conflict == ConflictPolicy::Overwrite;
+        let (from, to) = (part.part_name.clone(), part.final_name.clone());
+        self.state = State::Finishing(Step::Rename);
+        self.control = Some(DiskTag::Rename);
+        self.outputs.push_back(Output::Disk(DiskTag::Rename, DiskOp::Rename { dir, from, to, replace }));
+    }
+
+    pub(super) fn on_renamed(&mut self, result: DiskResult) {
+        if self.state != State::Finishing(Step::Rename) {
+            return;
+        }
+        match result {
+            Ok(_) => self.sync_dir(),
+            Err(error) if error.kind == DiskErrorKind::Exists => self.on_name_taken(),
+            Err(error) => self.leave_for(DiskAction::Rename, error),
+        }
+    }
+
+    /// The name was free at the start but is taken now.
+    fn on_name_taken(&mut self) {
+        if self.plan.on_conflict != ConflictPolicy::Rename {
+            self.leave_for_conflict();
+            return;
+        }
+        self.number += 1;
+        let name = self.candidate();
+        if let (Some(part), Some(name)) = (&mut self.part, name) {
+            part.final_name = name;
+        }
+        self.state = State::Finishing(Step::Recording);
+        self.outputs.push_back(Output::Record);
+    }
+
+    pub(super) fn sync_dir(&mut self) {
+        let Some(dir) = self.dir else { return };
+        self.state = State::Finishing(Step::SyncDir);
+        self.control = Some(DiskTag::SyncDir);
+        self.outputs.push_back(Output::Disk(DiskTag::SyncDir, DiskOp::SyncDir { dir }));
+    }
+
+    pub(super) fn on_dir_synced(&mut self, result: DiskResult) {
+        if self.state != State::Finishing(Step::SyncDir) {
+            return;
+        }
+        match result {
+            Ok(_) => {
+                self.close();
+                self.state = State::Closed;
+                self.outputs.push_back(Output::Finished);
+            }
+            Err(error) => {
+                let name = self.part.as_ref().map(|part| part.final_name.clone());
+                let why = crate::download::error::DownloadError::disk(
+                    DiskAction::Sync,
+                    &self.plan.dir_path,
+                    name.as_ref(),
+                    error,
+                );
+                self.leave(Stop { why: Some(why), sync: false, remove: false });
+            }
+        }
+    }
+}

@@ -1,0 +1,613 @@
+//! Machine: the file of one download, from its name to its final place, with the order of things that makes a power
+//! cut harmless.
+//!
+//! ```text
+//! choose(name) ─▶ Naming ─▶ Reserving ─▶ Opening ─▶ Allocating ─▶ Ready ─▶ Finishing(..) ─▶ Closed
+//!                   ▲ name taken │ recorded()          restart() ▼  ▲
+//!                   └────────────┘                        Truncating
+//! ```
+//!
+//! The store learns the names before a file of that name is made, so that no file is ever left behind unknown; what it
+//! is told of the content has been synced before; and the file gets its final name only when it is whole, verified,
+//! synced, and the store knows that it is about to be renamed.
+
+mod digester;
+mod finish;
+mod naming;
+mod runs;
+
+use self::digester::Digester;
+use self::finish::Step;
+use self::runs::{Run, Runs};
+use super::error::{DiskAction, DownloadError};
+use super::{ConflictPolicy, ExpectedChecksum};
+use crate::base::disk::{
+    AllocationMode, DirKey, DiskError, DiskOk, DiskOp, DiskResult, FileIdentity, FileKey, HashKey, OpenMode,
+};
+use crate::base::{FileName, Instant, RangeSet};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+/// What a target is told at its start.
+#[derive(Clone, Debug)]
+pub struct TargetPlan {
+    /// The directory, for messages; operations go through its key.
+    pub dir_path: PathBuf,
+    /// What happens when a file of the final name exists.
+    pub on_conflict: ConflictPolicy,
+    /// How room is reserved.
+    pub allocation: AllocationMode,
+    /// The digest that the whole must have.
+    pub checksum: Option<ExpectedChecksum>,
+}
+
+/// What the store keeps of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The name that the file will get.
+    pub final_name: FileName,
+    /// The name that it has meanwhile.
+    pub part_name: FileName,
+    /// Which file it is, once it was made.
+    pub identity: Option<FileIdentity>,
+    /// What is known to be on the disk.
+    pub durable: RangeSet,
+    /// Whether everything is there and the file is being renamed.
+    pub finalizing: bool,
+}
+
+/// What a target asks for.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Perform a disk operation.
+    Disk(DiskTag, DiskOp),
+    /// Put [`Target::part`] into the store; [`Target::recorded`] answers.
+    Record,
+    /// More is durable than before.
+    Durable,
+    /// The file is open; what was there before is as the part said.
+    Opened,
+    /// What was there before is lost, was replaced by others, or must not be trusted: start from zero.
+    Lost,
+    /// A file of that name exists and the policy is to leave it at that.
+    Skipped,
+    /// The whole does not have the expected digest but this one. The file waits for [`Target::restart`] or
+    /// [`Target::discard`].
+    Mismatch(ExpectedChecksum),
+    /// It is whole, verified, synced and has its final name.
+    Finished,
+    /// Everything is at rest and closed, after [`Target::stop`], [`Target::discard`] or a failure.
+    Stopped(Option<DownloadError>),
+}
+
+/// Names the operations of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskTag {
+    /// Looking at the final name.
+    Stat,
+    /// Opening the part.
+    Open,
+    /// Reserving room.
+    Allocate,
+    /// Setting the length.
+    SetLen,
+    /// A write.
+    Write(u32),
+    /// A sync.
+    Sync,
+    /// Feeding the digest.
+    Hash,
+    /// Giving the final name.
+    Rename,
+    /// Syncing the directory.
+    SyncDir,
+    /// Removing the part.
+    Remove,
+}
+
+/// The file of one download.
+#[derive(Debug)]
+pub struct Target {
+    plan: TargetPlan,
+    dir: Option<DirKey>,
+    next_key: u64,
+    state: State,
+    /// The operation that the state waits for; at most one besides writes, a sync and the digest.
+    control: Option<DiskTag>,
+    wanted: Option<FileName>,
+    number: u32,
+    part: Option<Part>,
+    file: Option<FileKey>,
+    local: bool,
+    total: Option<u64>,
+    /// How long the file was when it was opened.
+    opened_len: u64,
+    /// Whether the sync that covers the whole file was asked for.
+    synced_whole: bool,
+    /// Whether all bytes were given.
+    whole: bool,
+    runs: Runs,
+    parked: Vec<Run>,
+    writing: BTreeMap<u32, Run>,
+    in_memory: u64,
+    next_write: u32,
+    written: RangeSet,
+    syncing: Option<RangeSet>,
+    digester: Option<Digester>,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    /// Waiting for a name and for the directory.
+    Unnamed,
+    /// Looking whether the name is free.
+    Naming,
+    /// Waiting until the store knows the names.
+    Reserving,
+    /// Opening the part.
+    Opening(OpenMode),
+    /// Reserving room.
+    Allocating,
+    /// Taking bytes.
+    Ready,
+    /// Emptying the file, once old writes have ended.
+    Truncating,
+    /// Everything is there.
+    Finishing(Step),
+    /// Coming to rest.
+    Stopping(Stop),
+    /// At rest.
+    Closed,
+}
+
+/// How a target comes to rest.
+#[derive(Debug, PartialEq)]
+struct Stop {
+    why: Option<DownloadError>,
+    /// Whether what was written is made durable first.
+    sync: bool,
+    /// Whether the part is removed.
+    remove: bool,
+}
+
+impl Target {
+    /// A target without a name yet. `keys` is the first of 2^20 numbers that are its own to name files and digests.
+    pub fn new(plan: TargetPlan, keys: u64) -> Self {
+        let mut target = Self {
+            plan,
+            dir: None,
+            next_key: keys,
+            state: State::Unnamed,
+            control: None,
+            wanted: None,
+            number: 0,
+            part: None,
+            file: None,
+            local: false,
+            total: None,
+            opened_len: 0,
+            synced_whole: false,
+            whole: false,
+            runs: Runs::default(),
+            parked: Vec::new(),
+            writing: BTreeMap::new(),
+            in_memory: 0,
+            next_write: 0,
+            written: RangeSet::new(),
+            syncing: None,
+            digester: None,
+            outputs: VecDeque::new(),
+        };
+        target.new_digest();
+        target
+    }
+
+    /// The directory is open, or cannot be.
+    pub fn dir_ready(&mut self, dir: Result<DirKey, DiskError>) {
+        match dir {
+            Ok(dir) => self.dir = Some(dir),
+            Err(error) => {
+                let error = DownloadError::disk(DiskAction::OpenDirectory, &self.plan.dir_path, None, error);
+                self.leave(Stop { why: Some(error), sync: false, remove: false });
+            }
+        }
+        self.settle();
+    }
+
+    /// Chooses the name; what arrives is kept in memory until the file is open. A second choice is ignored.
+    pub fn choose(&mut self, name: FileName) {
+        if self.wanted.is_none() {
+            self.wanted = Some(name);
+            self.settle();
+        }
+    }
+
+    /// Goes on with a file of an earlier life, of which `trusted` is there.
+    pub fn resume(&mut self, part: Part, trusted: RangeSet) {
+        self.wanted = Some(part.final_name.clone());
+        self.written = trusted;
+        self.part = Some(part);
+        self.settle();
+    }
+
+    /// Tells the length of the whole file in bytes.
+    pub fn set_total(&mut self, total: u64) {
+        self.total = Some(total);
+    }
+
+    /// Takes bytes that arrived.
+    pub fn write(&mut self, now: Instant, offset: u64, bytes: Bytes) {
+        if let Some(digester) = &mut self.digester {
+            digester.offer(offset, &bytes);
+        }
+        self.in_memory += bytes.len() as u64;
+        match self.runs.add(now, offset, bytes) {
+            Some(run) if self.state == State::Ready => self.emit_write(run),
+            Some(run) => self.parked.push(run),
+            None => {}
+        }
+        self.settle();
+    }
+
+    /// The store knows [`part`](Self::part).
+    pub fn recorded(&mut self) {
+        match self.state {
+            State::Reserving => self.open(OpenMode::CreateNew),
+            State::Finishing(Step::Recording) => self.rename(),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// Makes what was written so far durable; [`Output::Durable`] follows if that is more than before.
+    pub fn checkpoint(&mut self) {
+        if self.state == State::Ready && self.needs_sync() {
+            self.sync();
+        }
+    }
+
+    /// Throws away what arrived and starts from zero, for another version of the file.
+    pub fn restart(&mut self) {
+        self.drop_memory();
+        self.written = RangeSet::new();
+        self.syncing = None;
+        self.synced_whole = false;
+        self.whole = false;
+        self.total = None;
+        self.new_digest();
+        if let Some(part) = &mut self.part {
+            part.durable = RangeSet::new();
+            part.finalizing = false;
+        }
+        if matches!(self.state, State::Ready | State::Allocating | State::Finishing(_)) {
+            self.state = State::Truncating;
+        }
+        self.settle();
+    }
+
+    /// All bytes have been given to [`write`](Self::write): verifies, syncs, and gives the final name.
+    pub fn finish(&mut self, total: u64) {
+        self.total = Some(total);
+        self.whole = true;
+        if self.state == State::Ready {
+            self.ready();
+        }
+        self.settle();
+    }
+
+    /// Brings everything to rest: writes and syncs what arrived, then closes.
+    pub fn stop(&mut self) {
+        if self.state == State::Ready {
+            self.flush();
+        }
+        self.leave(Stop { why: None, sync: true, remove: false });
+        self.settle();
+    }
+
+    /// Brings everything to rest because of `error`, keeping what arrived.
+    pub fn fail(&mut self, error: DownloadError) {
+        if self.state == State::Ready {
+            self.flush();
+        }
+        self.leave(Stop { why: Some(error), sync: true, remove: false });
+        self.settle();
+    }
+
+    /// Brings everything to rest and removes the part, because of `why` or because the user wants it gone.
+    pub fn discard(&mut self, why: Option<DownloadError>) {
+        self.leave(Stop { why, sync: false, remove: true });
+        self.settle();
+    }
+
+    /// The operation with that tag ended.
+    pub fn handle_disk(&mut self, tag: DiskTag, result: DiskResult) {
+        if self.control == Some(tag) {
+            self.control = None;
+        }
+        match tag {
+            DiskTag::Stat => self.on_stat(result),
+            DiskTag::Open => self.on_open(result),
+            DiskTag::Allocate => self.on_prepared(DiskAction::Allocate, State::Allocating, result),
+            DiskTag::SetLen => self.on_set_len(result),
+            DiskTag::Write(number) => self.on_written(number, result),
+            DiskTag::Sync => self.on_synced(result),
+            DiskTag::Hash => self.on_hashed(result),
+            DiskTag::Rename => self.on_renamed(result),
+            DiskTag::SyncDir => self.on_dir_synced(result),
+            DiskTag::Remove => {}
+        }
+        self.settle();
+    }
+
+    /// Writes what has waited long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.flush();
+        }
+        self.settle();
+    }
+
+    /// The next thing that is asked for.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.runs.deadline().filter(|_| self.state == State::Ready)
+    }
+
+    /// How many bytes are in memory because of this file.
+    pub fn backlog(&self) -> u64 {
+        self.in_memory + self.digester.as_ref().map_or(0, Digester::backlog)
+    }
+
+    /// What the store must know, once there is a name.
+    pub fn part(&self) -> Option<&Part> {
+        self.part.as_ref()
+    }
+
+    /// What is with the operating system, synced or not.
+    pub fn written(&self) -> &RangeSet {
+        &self.written
+    }
+
+    /// Whether what was written survives the death of this process, so that a note of it is worth something.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
+    /// Whether [`checkpoint`](Self::checkpoint) would do anything.
+    pub fn needs_sync(&self) -> bool {
+        let durable = self.part.as_ref().map_or(0, |part| part.durable.len());
+        self.syncing.is_none() && self.written.len() > durable
+    }
+
+    // ----- moving on -------------------------------------------------------------------------------------------------
+
+    /// Does what the state allows now that something changed.
+    fn settle(&mut self) {
+        match self.state {
+            State::Unnamed => self.start(),
+            State::Truncating if self.is_quiet() => {
+                self.control(DiskTag::SetLen, |file| DiskOp::SetLen { file, len: 0 })
+            }
+            State::Ready => self.pump_digest(),
+            State::Finishing(_) => self.advance_finish(),
+            State::Stopping(_) => self.advance_stop(),
+            _ => {}
+        }
+    }
+
+    /// Whether no operation is under way.
+    fn is_quiet(&self) -> bool {
+        let hashing = self.digester.as_ref().is_some_and(Digester::is_busy);
+        self.control.is_none() && self.writing.is_empty() && self.syncing.is_none() && !hashing
+    }
+
+    /// Asks for an operation on the open file that the state waits for.
+    fn control(&mut self, tag: DiskTag, op: impl FnOnce(FileKey) -> DiskOp) {
+        if let Some(file) = self.file {
+            self.control = Some(tag);
+            self.outputs.push_back(Output::Disk(tag, op(file)));
+        }
+    }
+
+    fn on_prepared(&mut self, action: DiskAction, state: State, result: DiskResult) {
+        match result {
+            Ok(_) if self.state == state => self.ready(),
+            Ok(_) => {}
+            Err(error) => self.leave_for(action, error),
+        }
+    }
+
+    fn on_set_len(&mut self, result: DiskResult) {
+        match self.state {
+            State::Truncating => self.on_prepared(DiskAction::Write, State::Truncating, result),
+            State::Finishing(_) => self.on_trimmed(result),
+            _ => {}
+        }
+    }
+
+    fn ready(&mut self) {
+        self.state = State::Ready;
+        self.flush();
+        if !self.whole {
+            return;
+        }
+        if self.part.as_ref().is_some_and(|part| part.finalizing) {
+            // An earlier life had verified and synced it.
+            self.rename();
+        } else {
+            self.state = State::Finishing(Step::Writes);
+        }
+    }
+
+    // ----- writing ---------------------------------------------------------------------------------------------------
+
+    /// Gives everything in memory to the disk.
+    fn flush(&mut self) {
+        for run in core::mem::take(&mut self.parked).into_iter().chain(self.runs.take()) {
+            self.emit_write(run);
+        }
+    }
+
+    fn emit_write(&mut self, mut run: Run) {
+        let Some(file) = self.file else { return };
+        let number = self.next_write;
+        self.next_write = number.wrapping_add(1);
+        let (offset, data) = (run.offset, core::mem::take(&mut run.parts));
+        self.outputs.push_back(Output::Disk(DiskTag::Write(number), DiskOp::Write { file, offset, data }));
+        self.writing.insert(number, run);
+    }
+
+    fn on_written(&mut self, number: u32, result: DiskResult) {
+        let Some(run) = self.writing.remove(&number) else { return };
+        self.in_memory = self.in_memory.saturating_sub(run.len);
+        match result {
+            // What an older version wrote is about to be cut off.
+            Ok(_) if self.state == State::Truncating => {}
+            Ok(_) => self.written.insert(run.offset..run.offset + run.len),
+            Err(error) => self.leave_for(DiskAction::Write, error),
+        }
+    }
+
+    fn sync(&mut self) {
+        let Some(file) = self.file else { return };
+        self.syncing = Some(self.written.clone());
+        self.outputs.push_back(Output::Disk(DiskTag::Sync, DiskOp::Sync { file }));
+    }
+
+    fn on_synced(&mut self, result: DiskResult) {
+        let Some(synced) = self.syncing.take() else { return };
+        let Some(part) = &mut self.part else { return };
+        match result {
+            Ok(_) if self.state == State::Truncating => {}
+            Ok(_) => {
+                part.durable = synced;
+                self.outputs.push_back(Output::Durable);
+            }
+            Err(error) => {
+                // After a failed sync nothing is known of what was not durable before; it is fetched again.
+                self.written = part.durable.clone();
+                self.leave_for(DiskAction::Sync, error);
+            }
+        }
+    }
+
+    fn pump_digest(&mut self) {
+        let total = self.total.filter(|_| matches!(self.state, State::Finishing(_)));
+        let (Some(digester), Some(file)) = (&mut self.digester, self.file) else { return };
+        if let Some(op) = digester.next(file, &self.written, total) {
+            self.outputs.push_back(Output::Disk(DiskTag::Hash, op));
+        }
+    }
+
+    fn on_hashed(&mut self, result: DiskResult) {
+        let Some(digester) = &mut self.digester else { return };
+        digester.done();
+        match result {
+            Ok(DiskOk::Hashed(Some(digest))) => self.on_digest(digest),
+            Ok(_) => {}
+            Err(error) => self.leave_for(DiskAction::Read, error),
+        }
+    }
+
+    /// Starts the digest anew; one under way is forgotten when its operation ends.
+    fn new_digest(&mut self) {
+        self.drop_digest();
+        if let Some(checksum) = self.plan.checksum.clone() {
+            let key = HashKey(self.take_key());
+            self.digester = Some(Digester::new(checksum, key));
+        }
+    }
+
+    fn drop_digest(&mut self) {
+        if let Some(digester) = self.digester.take() {
+            self.outputs.push_back(Output::Disk(DiskTag::Hash, DiskOp::HashDrop { hash: digester.key() }));
+        }
+    }
+
+    fn take_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key - 1
+    }
+
+    // ----- stopping --------------------------------------------------------------------------------------------------
+
+    fn leave_for(&mut self, action: DiskAction, error: DiskError) {
+        let name = self.part.as_ref().map(|part| part.part_name.clone());
+        let why = Some(DownloadError::disk(action, &self.plan.dir_path, name.as_ref(), error));
+        self.leave(Stop { why, sync: action != DiskAction::Sync, remove: false });
+    }
+
+    fn leave(&mut self, stop: Stop) {
+        match &mut self.state {
+            State::Closed => {}
+            State::Stopping(old) => {
+                old.remove |= stop.remove;
+                old.why = old.why.take().or(stop.why);
+            }
+            state => {
+                *state = State::Stopping(stop);
+                self.drop_memory();
+            }
+        }
+    }
+
+    fn drop_memory(&mut self) {
+        let waiting: u64 = self.parked.drain(..).chain(self.runs.take()).map(|run| run.len).sum();
+        self.in_memory = self.in_memory.saturating_sub(waiting);
+    }
+
+    fn advance_stop(&mut self) {
+        let needs_sync = self.file.is_some() && self.needs_sync();
+        if !self.is_quiet() {
+            return;
+        }
+        let State::Stopping(stop) = &mut self.state else { return };
+        if core::mem::take(&mut stop.sync) && needs_sync {
+            self.sync();
+            return;
+        }
+        let ours = self.part.as_ref().is_some_and(|part| part.identity.is_some());
+        if stop.remove && ours && self.dir.is_none() {
+            return;
+        }
+        let remove = core::mem::take(&mut stop.remove);
+        self.close();
+        if let (true, true, Some(dir), Some(part)) = (remove, ours, self.dir, &self.part) {
+            // Only if the name still is our file's.
+            let name = part.part_name.clone();
+            self.control = Some(DiskTag::Stat);
+            self.outputs.push_back(Output::Disk(DiskTag::Stat, DiskOp::Stat { dir, name }));
+            return;
+        }
+        if remove {
+            self.part = None;
+        }
+        if let State::Stopping(stop) = core::mem::replace(&mut self.state, State::Closed) {
+            self.outputs.push_back(Output::Stopped(stop.why));
+        }
+    }
+
+    /// The part's name was looked up before its removal.
+    fn on_stat_to_remove(&mut self, result: &DiskResult) {
+        let Some(part) = self.part.take() else { return };
+        let ours = matches!(result, Ok(DiskOk::Found(Some(stat))) if Some(stat.identity) == part.identity);
+        if let (true, Some(dir)) = (ours, self.dir) {
+            self.control = Some(DiskTag::Remove);
+            self.outputs
+                .push_back(Output::Disk(DiskTag::Remove, DiskOp::Remove { dir, name: part.part_name }));
+        }
+    }
+
+    fn close(&mut self) {
+        self.drop_digest();
+        if let Some(file) = self.file.take() {
+            self.outputs.push_back(Output::Disk(DiskTag::Open, DiskOp::Close { file }));
+        }
+    }
+}
