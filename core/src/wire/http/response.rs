@@ -39,19 +39,16 @@ impl ResponseHead {
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_multiple_spaces_in_response_status_delimiters(true);
-        let len = match config.parse_response(&mut response, bytes)? {
-            httparse::Status::Complete(len) => len,
-            httparse::Status::Partial if bytes.len() > Self::MAX_HEAD => {
-                return Err(DecodeError::HeadTooLong);
-            }
+        let within = bytes.get(..Self::MAX_HEAD).unwrap_or(bytes);
+        match config.parse_response(&mut response, within)? {
+            httparse::Status::Complete(_) => {}
+            httparse::Status::Partial if within.len() < bytes.len() => return Err(DecodeError::HeadTooLong),
             httparse::Status::Partial => return Err(DecodeError::Incomplete),
-        };
-        if len > Self::MAX_HEAD {
-            return Err(DecodeError::HeadTooLong);
         }
         let status = response.code.filter(|code| *code >= 100).ok_or(DecodeError::StatusLine)?;
         let minor_version = response.version.ok_or(DecodeError::Version)?;
-        let mut headers = Headers::with_capacity(response.headers.len(), len);
+        let text_len = response.headers.iter().map(|field| field.name.len() + field.value.len()).sum();
+        let mut headers = Headers::with_capacity(response.headers.len(), text_len);
         for field in response.headers.iter() {
             if !headers.push(field.name, field.value) {
                 return Err(DecodeError::HeadTooLong);
@@ -247,8 +244,7 @@ mod tests {
         assert!(ResponseHead::decode(longest.as_bytes()).is_ok());
         let longer = with_length(ResponseHead::MAX_HEAD + 1);
         assert_eq!(ResponseHead::decode(longer.as_bytes()), Err(DecodeError::HeadTooLong));
-        let endless = &longer.as_bytes()[..longer.len() - 1];
-        let endless = [endless, b"b"].concat();
+        let endless = [&longer.as_bytes()[..longer.len() - 4], b"bbbb"].concat();
         assert_eq!(ResponseHead::decode(&endless), Err(DecodeError::HeadTooLong));
     }
 
