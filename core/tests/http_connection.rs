@@ -19,7 +19,7 @@ fn at(seconds: u64) -> Instant {
 }
 
 fn request() -> Request {
-    Request::get(&HttpUrl::parse("http://a/f").unwrap())
+    Request::get(&HttpUrl::parse("http://a/f").expect("it is a URL"))
 }
 
 fn idle() -> Connection {
@@ -70,7 +70,8 @@ fn answer(wire: impl AsRef<[u8]>) -> Vec<Output> {
 }
 
 fn head(wire: &str) -> Output {
-    Output::Head(Box::new(ResponseHead::decode(format!("{wire}\r\n\r\n").as_bytes()).unwrap()))
+    let head = ResponseHead::decode(format!("{wire}\r\n\r\n").as_bytes());
+    Output::Head(Box::new(head.expect("the expected head is well-formed")))
 }
 
 fn body(bytes: &'static str) -> Output {

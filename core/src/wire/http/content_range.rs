@@ -89,8 +89,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_range_is_read_back(first in any::<u64>(), last in any::<u64>(), more in proptest::option::of(1..1000u64)) {
-            prop_assume!(first <= last && last < u64::MAX - 1000);
+        fn every_range_is_read_back(
+            (first, last) in (0..u64::MAX - 1000).prop_flat_map(|last| (0..=last, Just(last))),
+            more in proptest::option::of(1..1000u64),
+        ) {
             let total = more.map(|more| last + more);
             let shown = total.map_or("*".to_owned(), |total| total.to_string());
             let decoded = ContentRange::decode(&format!("bytes {first}-{last}/{shown}"));
