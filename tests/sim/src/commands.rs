@@ -1,0 +1,392 @@
+//! What a test does to a world: commands to the engine, crashes, and looking at what came of it.
+
+use crate::content::Content;
+use crate::image::CrashMode;
+use crate::invariants::{Checked, Invariants, broken};
+use crate::world::{Truth, World};
+use core::time::Duration;
+use gosh_dl_core::base::Instant;
+use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
+use gosh_dl_core::engine::{
+    Answer, DownloadEvent, DownloadState, DownloadStatus, Engine, EngineConfig, EngineError, EngineStart,
+    GlobalStats, Token, VerifyReport,
+};
+
+impl World {
+    /// Adds a download.
+    ///
+    /// # Panics
+    ///
+    /// Where the engine does not take it, or is not there.
+    pub fn add(&mut self, url: &str, options: DownloadOptions) -> DownloadId {
+        self.try_add(url, options).unwrap_or_else(|error| panic!("{url} was not added: {error}"))
+    }
+
+    /// Adds a download, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub fn try_add(&mut self, url: &str, options: DownloadOptions) -> Result<DownloadId, EngineError> {
+        let urls = core::iter::once(url.to_owned()).chain(options.mirrors.iter().cloned()).collect();
+        if let Some(dir) = &options.save_dir {
+            self.invariants.allow(dir.clone());
+        }
+        let (now, token) = (self.engine_now(), self.token(format_args!("add {url}")));
+        let added = self.engine_mut().add_http(now, url, options, token);
+        if let Ok(id) = added {
+            self.truth.insert(id, Truth::Urls(urls));
+        }
+        self.finish_command();
+        added
+    }
+
+    /// Pauses; the token is for [`wait_reply`](Self::wait_reply).
+    pub fn pause(&mut self, id: DownloadId) -> Token {
+        let (now, token) = (self.engine_now(), self.token(format_args!("pause {id}")));
+        self.engine_mut().pause(now, id, token);
+        self.finish_command();
+        token
+    }
+
+    /// Queues a paused or failed download again.
+    pub fn resume(&mut self, id: DownloadId) -> Token {
+        let (now, token) = (self.engine_now(), self.token(format_args!("resume {id}")));
+        self.engine_mut().resume(now, id, token);
+        self.finish_command();
+        token
+    }
+
+    /// Removes a download, and with `delete_files` what it created.
+    pub fn cancel(&mut self, id: DownloadId, delete_files: bool) -> Token {
+        let (now, token) = (self.engine_now(), self.token(format_args!("cancel {id} {delete_files}")));
+        self.engine_mut().cancel(now, id, delete_files, token);
+        self.finish_command();
+        token
+    }
+
+    /// Checks a complete file.
+    pub fn verify(&mut self, id: DownloadId) -> Result<VerifyReport, EngineError> {
+        let (now, token) = (self.engine_now(), self.token(format_args!("verify {id}")));
+        self.engine_mut().verify(now, id, token);
+        self.finish_command();
+        self.wait_report(token)
+    }
+
+    /// Checks a complete file and fetches again what is wrong; the report is from before.
+    pub fn repair(&mut self, id: DownloadId) -> Result<VerifyReport, EngineError> {
+        let (now, token) = (self.engine_now(), self.token(format_args!("repair {id}")));
+        self.engine_mut().repair(now, id, token);
+        self.finish_command();
+        self.wait_report(token)
+    }
+
+    /// Changes a download's place in the queue.
+    pub fn set_priority(&mut self, id: DownloadId, priority: DownloadPriority) -> Result<(), EngineError> {
+        let now = self.engine_now();
+        let result = self.engine_mut().set_priority(now, id, priority);
+        self.finish_command();
+        result
+    }
+
+    /// Changes the settings of the engine and of those that follow it.
+    pub fn set_config(&mut self, config: EngineConfig) -> Result<(), EngineError> {
+        let now = self.engine_now();
+        self.config = config.clone();
+        let result = self.engine_mut().set_config(now, config);
+        self.finish_command();
+        result
+    }
+
+    /// Stops the engine in an orderly way, and steps until it is gone; whether it was gone within `limit`.
+    pub fn shutdown(&mut self, limit: Duration) -> bool {
+        let now = self.engine_now();
+        self.trace.note(self.now, format_args!("** shutdown"));
+        self.engine_mut().shutdown(now);
+        self.finish_command();
+        let gone = self.run_until(|world| world.engine.is_none(), limit);
+        if gone {
+            let at = self.moment();
+            self.network.abort_all(at);
+            self.plan_network();
+        }
+        gone
+    }
+
+    /// The engine is gone from one moment to the next, with everything that `mode` takes away.
+    pub fn crash(&mut self, mode: CrashMode) {
+        self.trace.note(self.now, format_args!("** crash {mode:?}"));
+        self.engine = None;
+        self.life += 1;
+        if mode != CrashMode::Kill {
+            self.boot += 1;
+        }
+        self.disk.crash(mode);
+        self.store.crash(mode);
+        let at = self.moment();
+        self.network.abort_all(at);
+        self.plan_network();
+    }
+
+    /// Starts an engine on what the store holds.
+    ///
+    /// # Panics
+    ///
+    /// Where one runs already, or it does not start.
+    pub fn restart(&mut self) {
+        self.try_restart().unwrap_or_else(|error| panic!("the engine did not start: {error}"));
+    }
+
+    /// Starts an engine on what the store holds, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    ///
+    /// # Panics
+    ///
+    /// Where one runs already.
+    pub fn try_restart(&mut self) -> Result<(), EngineError> {
+        assert!(self.engine.is_none(), "an engine runs already");
+        self.trace.note(self.now, format_args!("** start"));
+        self.life += 1;
+        self.born = self.now;
+        self.has_closed = false;
+        self.replies.clear();
+        self.invariants.restart(&self.config.download_dir);
+        let mut boot_id = [0; 16];
+        boot_id[..8].copy_from_slice(&self.boot.to_le_bytes());
+        let start = EngineStart {
+            config: self.config.clone(),
+            seed: self.rng.bytes(),
+            unix_millis: self.wall.unix_millis(self.now),
+            boot_id: Some(boot_id),
+            records: self.store.load(),
+            note: self.store.load_note(),
+        };
+        self.engine = Some(Engine::new(self.engine_now(), start)?);
+        self.finish_command();
+        Ok(())
+    }
+
+    /// Whether an engine runs.
+    pub fn is_running(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// Steps until a download is complete, paused or failed (or gone), and returns its state then.
+    ///
+    /// # Panics
+    ///
+    /// Where that takes more than a virtual day, or there is no such download.
+    pub fn wait_done(&mut self, id: DownloadId) -> DownloadState {
+        let mut seen = usize::MAX;
+        let mut rested = false;
+        let done = self.run_until(
+            |world| {
+                // A look at the state costs more than a step, so it is taken after events only.
+                if core::mem::replace(&mut seen, world.events.len()) != world.events.len() {
+                    rested = world.status(id).is_none_or(|status| is_at_rest(&status.state));
+                }
+                rested
+            },
+            Duration::from_secs(24 * 3600),
+        );
+        assert!(done, "{id} did not end: {:?}", self.status(id));
+        self.state(id)
+    }
+
+    /// Steps until a command is answered.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    ///
+    /// # Panics
+    ///
+    /// Where that takes more than a virtual hour.
+    pub fn wait_reply(&mut self, token: Token) -> Result<Answer, EngineError> {
+        let done = self.run_until(|world| world.replies.contains_key(&token), Duration::from_secs(3600));
+        assert!(done, "{token:?} is not answered");
+        self.replies.get(&token).cloned().unwrap_or(Err(EngineError::Shutdown))
+    }
+
+    /// The answer to a command, if there is one.
+    pub fn reply(&self, token: Token) -> Option<&Result<Answer, EngineError>> {
+        self.replies.get(&token)
+    }
+
+    /// Everything about a download.
+    pub fn status(&mut self, id: DownloadId) -> Option<DownloadStatus> {
+        let now = self.engine_now();
+        self.engine.as_mut()?.status(now, id)
+    }
+
+    /// The state of a download.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such download.
+    pub fn state(&mut self, id: DownloadId) -> DownloadState {
+        self.status(id).unwrap_or_else(|| panic!("no download {id}")).state
+    }
+
+    /// All downloads.
+    pub fn list(&mut self) -> Vec<DownloadStatus> {
+        let now = self.engine_now();
+        self.engine.as_mut().map(|engine| engine.list(now)).unwrap_or_default()
+    }
+
+    /// Sums over all downloads.
+    pub fn global_stats(&mut self) -> GlobalStats {
+        let now = self.engine_now();
+        self.engine.as_mut().map(|engine| engine.global_stats(now)).unwrap_or_default()
+    }
+
+    /// The last failure of a download.
+    pub fn failure(&self, id: DownloadId) -> Option<&EngineError> {
+        self.events.iter().rev().find_map(|(_, event)| match event {
+            DownloadEvent::Failed { id: failed, error, .. } if *failed == id => Some(error),
+            _ => None,
+        })
+    }
+
+    /// The content of a file in [`World::DIR`].
+    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
+        self.disk.content(Self::DIR, name)
+    }
+
+    /// A complete file of this download must hold `content`, whatever its URLs lead to.
+    pub fn expect(&mut self, id: DownloadId, content: Content) {
+        self.truth.insert(id, Truth::Contents(vec![content]));
+    }
+
+    /// A complete file of this download may hold anything: the test looks itself.
+    pub fn expect_anything(&mut self, id: DownloadId) {
+        self.truth.insert(id, Truth::Anything);
+    }
+
+    /// The most bytes that the engine was given in any stretch of time of this length, from `since` on.
+    pub fn most_received_in(&self, length: Duration, since: Instant) -> u64 {
+        let received: Vec<_> = self.received.iter().filter(|(at, _)| *at >= since).collect();
+        let (mut first, mut sum, mut most) = (0, 0, 0);
+        for (at, bytes) in &received {
+            sum += bytes;
+            while *at - received[first].0 >= length {
+                sum -= received[first].1;
+                first += 1;
+            }
+            most = most.max(sum);
+        }
+        most
+    }
+
+    /// How many bytes the engine was given since then.
+    pub fn received_since(&self, since: Instant) -> u64 {
+        self.received.iter().filter(|(at, _)| *at >= since).map(|(_, bytes)| bytes).sum()
+    }
+
+    pub(crate) fn check_complete(&mut self, id: DownloadId) -> Checked {
+        let status = self.status(id).ok_or_else(|| broken("completed downloads exist", &format!("{id}")))?;
+        let dir = status.metadata.save_dir.clone();
+        let Some(name) = status.metadata.filename.clone() else {
+            return Err(broken("completed downloads have a name", &format!("{status:?}")));
+        };
+        let Some(file) = self.disk.content(&dir, &name) else {
+            return Err(broken("complete file has its final name", &format!("{name} is not there")));
+        };
+        if !self.disk.is_durable(&dir, &name) {
+            return Err(broken("complete file is durable", &name));
+        }
+        let versions = match self.truth.get(&id) {
+            None | Some(Truth::Anything) => return Ok(()),
+            Some(Truth::Contents(contents)) => contents.clone(),
+            Some(Truth::Urls(urls)) => urls.iter().flat_map(|url| self.versions(url, 0)).collect(),
+        };
+        let equal = |content: &Content| {
+            content.len() == file.len() as u64 && content.first_mismatch(0, &file).is_none()
+        };
+        if versions.is_empty() || versions.iter().any(equal) {
+            return Ok(());
+        }
+        let wrong = versions.iter().filter_map(|content| content.first_mismatch(0, &file)).max();
+        let detail = format!("{name} has {} bytes, first wrong at {wrong:?}", file.len());
+        Err(broken("complete file equals the origin", &detail))
+    }
+
+    /// Every version of what a URL leads to.
+    fn versions(&self, url: &str, hops: u32) -> Vec<Content> {
+        let Some((host, target)) = split_url(url) else { return Vec::new() };
+        let Some(resource) = self.network.host(host).and_then(|host| host.resource(target)) else {
+            return Vec::new();
+        };
+        let refusals = resource.behaviour.first.iter().chain(&resource.behaviour.always);
+        let locations = refusals
+            .flat_map(|refusal| refusal.headers.iter().filter(|(name, _)| name == "Location"))
+            .map(|(_, location)| location);
+        let mut versions: Vec<Content> =
+            resource.versions.iter().map(|version| version.content.clone()).collect();
+        for location in locations.filter(|_| hops < 10) {
+            let absolute =
+                if location.starts_with('/') { format!("http://{host}{location}") } else { location.clone() };
+            versions.extend(self.versions(&absolute, hops + 1));
+        }
+        if resource.behaviour.always.is_some() {
+            // What is behind the refusal itself is never served.
+            versions.drain(..resource.versions.len());
+        }
+        versions
+    }
+
+    fn wait_report(&mut self, token: Token) -> Result<VerifyReport, EngineError> {
+        match self.wait_reply(token)? {
+            Answer::Verified(report) => Ok(report),
+            other => Err(EngineError::Internal(format!("{other:?} for a verification"))),
+        }
+    }
+
+    fn engine_mut(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("no engine runs")
+    }
+
+    fn token(&mut self, what: core::fmt::Arguments<'_>) -> Token {
+        self.next_token += 1;
+        self.trace.note(self.now, format_args!("** {what}"));
+        Token(self.next_token)
+    }
+
+    fn finish_command(&mut self) {
+        self.turn();
+        self.plan_network();
+    }
+}
+
+impl Invariants {
+    /// A new engine starts; its directory is `dir`. Directories of earlier downloads stay named.
+    fn restart(&mut self, dir: &std::path::Path) {
+        let mut next = Self::new();
+        next.allow_all_of(self);
+        next.allow(dir.to_owned());
+        *self = next;
+    }
+}
+
+fn is_at_rest(state: &DownloadState) -> bool {
+    state.is_finished() || *state == DownloadState::Paused
+}
+
+/// The host and the target of a URL.
+fn split_url(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let rest = rest.split('#').next()?;
+    let (authority, target) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, "/"),
+    };
+    let host = authority.rsplit('@').next()?;
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    Some((host.trim_matches(['[', ']']), target))
+}

@@ -1,0 +1,263 @@
+//! What each disk operation does to files and directories.
+
+use super::{Disk, OpClass, Work};
+use crate::digest::Hasher;
+use crate::folder::Entry;
+use crate::image::File;
+use bytes::Bytes;
+use gosh_dl_core::base::FileName;
+use gosh_dl_core::base::disk::{
+    AllocationMode, DirKey, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileIdentity, FileKey, FileStat,
+    HashInput, OpenMode,
+};
+use std::path::Path;
+
+impl Disk {
+    pub(super) fn release(&mut self, op: &DiskOp) {
+        match op {
+            DiskOp::Close { file } => {
+                assert!(self.open.remove(file).is_some(), "{file:?} is closed but not open");
+            }
+            DiskOp::CloseDir { dir } => {
+                assert!(self.dirs.remove(dir).is_some(), "{dir:?} is closed but not open");
+            }
+            DiskOp::HashDrop { hash } => {
+                self.hashes.remove(hash);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn prepare(&mut self, class: OpClass, op: DiskOp) -> Work {
+        let inode = file_key(&op).map(|file| {
+            *self.open.get(&file).unwrap_or_else(|| panic!("{op:?} names a file that is not open"))
+        });
+        let path = dir_key(&op).map(|dir| {
+            self.dirs.get(&dir).unwrap_or_else(|| panic!("{op:?} names a directory that is not open")).clone()
+        });
+        let barrier = match &op {
+            DiskOp::Sync { .. } => inode.and_then(|inode| self.files.get(&inode)).map_or(0, File::barrier),
+            DiskOp::SyncDir { .. } => path.as_ref().map_or(0, |path| self.folder(path).barrier()),
+            _ => 0,
+        };
+        Work { fault: self.fault(class), op, inode, path: path.unwrap_or_default(), barrier }
+    }
+
+    fn fault(&mut self, class: OpClass) -> Option<DiskErrorKind> {
+        let position = self.faults.iter().position(|fault| fault.class == class)?;
+        let fault = &mut self.faults[position];
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return None;
+        }
+        fault.times = fault.times.saturating_sub(1);
+        let kind = fault.kind;
+        if fault.times == 0 {
+            self.faults.remove(position);
+        }
+        Some(kind)
+    }
+
+    pub(super) fn perform(&mut self, work: Work) -> DiskResult {
+        if let Some(kind) = work.fault {
+            if let (DiskOp::Sync { .. }, Some(file)) = (&work.op, self.file(&work)) {
+                file.fail_sync(work.barrier);
+            }
+            return Err(kind.into());
+        }
+        if self.read_only && changes(&work.op) {
+            return Err(DiskErrorKind::ReadOnly.into());
+        }
+        match work.op {
+            DiskOp::OpenDir { .. } | DiskOp::Stat { .. } | DiskOp::Open { .. } => self.perform_open(work),
+            DiskOp::Rename { .. } | DiskOp::Remove { .. } | DiskOp::SyncDir { .. } => self.perform_name(work),
+            DiskOp::Hash { .. } => self.perform_hash(work),
+            _ => self.perform_file(work),
+        }
+    }
+
+    fn file(&mut self, work: &Work) -> Option<&mut File> {
+        self.files.get_mut(&work.inode?)
+    }
+
+    fn perform_open(&mut self, work: Work) -> DiskResult {
+        match work.op {
+            DiskOp::OpenDir { dir, path } => {
+                self.folder(&path);
+                assert!(self.dirs.insert(dir, path).is_none(), "{dir:?} is used twice");
+                Ok(DiskOk::Done)
+            }
+            DiskOp::Stat { name, .. } => {
+                let entry = self.folder(&work.path).find(&name);
+                Ok(DiskOk::Found(entry.map(|entry| self.stat(entry))))
+            }
+            DiskOp::Open { name, file, mode, .. } => self.open_file(&work.path, &name, file, mode),
+            _ => Err(DiskErrorKind::Io.into()),
+        }
+    }
+
+    fn open_file(&mut self, dir: &Path, name: &FileName, file: FileKey, mode: OpenMode) -> DiskResult {
+        let entry = match (self.folder(dir).find(name), mode) {
+            (Some(_), OpenMode::CreateNew) => return Err(DiskErrorKind::Exists.into()),
+            (None, OpenMode::Existing) => return Err(DiskErrorKind::NotFound.into()),
+            (Some(Entry::Irregular(_)), _) => return Err(DiskErrorKind::NotRegular.into()),
+            (Some(entry), OpenMode::Existing) => entry,
+            (None, OpenMode::CreateNew) => {
+                let inode = self.new_inode();
+                self.files.insert(inode, File::default());
+                self.folder(dir).put(name.clone(), Entry::File(inode));
+                Entry::File(inode)
+            }
+        };
+        let inode = entry.inode();
+        if self.locked.contains(&inode) || self.open.values().any(|held| *held == inode) {
+            return Err(DiskErrorKind::Locked.into());
+        }
+        assert!(self.open.insert(file, inode).is_none(), "{file:?} is used twice");
+        Ok(DiskOk::Opened { stat: self.stat(entry), local: self.local })
+    }
+
+    fn stat(&self, entry: Entry) -> FileStat {
+        let len = self.files.get(&entry.inode()).map_or(0, |file| file.current().len());
+        let identity = FileIdentity { device: 1, inode: entry.inode() };
+        FileStat { identity, len, regular: matches!(entry, Entry::File(_)) }
+    }
+
+    fn perform_name(&mut self, work: Work) -> DiskResult {
+        let folder = self.folder(&work.path);
+        match work.op {
+            DiskOp::Rename { from, to, replace, .. } => {
+                if !replace && folder.find(&to).is_some() {
+                    return Err(DiskErrorKind::Exists.into());
+                }
+                if !folder.rename(&from, &to) {
+                    return Err(DiskErrorKind::NotFound.into());
+                }
+            }
+            DiskOp::Remove { name, .. } => folder.remove(&name),
+            _ => folder.sync(work.barrier),
+        }
+        Ok(DiskOk::Done)
+    }
+
+    fn perform_file(&mut self, work: Work) -> DiskResult {
+        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
+        let barrier = work.barrier;
+        let file = self.file(&work).ok_or(DiskErrorKind::Io)?;
+        let (mut written, mut read) = (0, 0);
+        let result = match work.op {
+            DiskOp::Allocate { len, mode: AllocationMode::Full, .. } if file.growth(0..len) > room => {
+                Err(DiskErrorKind::Full.into())
+            }
+            DiskOp::Allocate { len, mode, .. } => {
+                if mode == AllocationMode::Full {
+                    file.allocate(0..len);
+                }
+                if mode != AllocationMode::None && file.current().len() < len {
+                    file.set_len(len);
+                }
+                Ok(DiskOk::Done)
+            }
+            DiskOp::SetLen { len, .. } => {
+                file.set_len(len);
+                Ok(DiskOk::Done)
+            }
+            DiskOp::Write { offset, data, .. } => {
+                written = data.iter().map(|part| part.len() as u64).sum();
+                write(file, offset, &data, written, room)
+            }
+            DiskOp::Read { offset, len, .. } => {
+                let bytes = file.current().read(offset..offset.saturating_add(u64::from(len)));
+                read = bytes.len() as u64;
+                Ok(DiskOk::Data(Bytes::from(bytes)))
+            }
+            _ => {
+                file.sync(barrier);
+                Ok(DiskOk::Done)
+            }
+        };
+        self.bytes_read += read;
+        self.bytes_written += if result.is_ok() { written } else { 0 };
+        result
+    }
+
+    fn perform_hash(&mut self, work: Work) -> DiskResult {
+        let DiskOp::Hash { hash, algorithm, ref input, finish } = work.op else {
+            return Err(DiskErrorKind::Io.into());
+        };
+        let mut hasher = self.hashes.remove(&hash).unwrap_or_else(|| Hasher::new(algorithm));
+        match input {
+            HashInput::Memory(parts) => parts.iter().for_each(|part| hasher.update(part)),
+            HashInput::File { offset, len, .. } => {
+                let end = offset.saturating_add(*len);
+                let image = self.file(&work).ok_or(DiskErrorKind::Io)?.current();
+                if image.len() < end {
+                    return Err(DiskErrorKind::UnexpectedEof.into());
+                }
+                hasher.update(&image.read(*offset..end));
+                self.bytes_read += len;
+            }
+        }
+        if finish {
+            return Ok(DiskOk::Hashed(Some(hasher.finish())));
+        }
+        self.hashes.insert(hash, hasher);
+        Ok(DiskOk::Hashed(None))
+    }
+}
+
+fn write(file: &mut File, offset: u64, data: &[Bytes], len: u64, room: u64) -> DiskResult {
+    if file.growth(offset..offset + len) > room {
+        return Err(DiskErrorKind::Full.into());
+    }
+    file.write(offset, data.concat());
+    Ok(DiskOk::Done)
+}
+
+pub(super) fn class(op: &DiskOp) -> Option<OpClass> {
+    Some(match op {
+        DiskOp::Close { .. } | DiskOp::CloseDir { .. } | DiskOp::HashDrop { .. } => return None,
+        DiskOp::OpenDir { .. } => OpClass::OpenDir,
+        DiskOp::Stat { .. } => OpClass::Stat,
+        DiskOp::Open { .. } => OpClass::Open,
+        DiskOp::Allocate { .. } | DiskOp::SetLen { .. } => OpClass::Resize,
+        DiskOp::Write { .. } => OpClass::Write,
+        DiskOp::Read { .. } => OpClass::Read,
+        DiskOp::Hash { .. } => OpClass::Hash,
+        DiskOp::Sync { .. } => OpClass::Sync,
+        DiskOp::SyncDir { .. } => OpClass::SyncDir,
+        DiskOp::Rename { .. } => OpClass::Rename,
+        DiskOp::Remove { .. } => OpClass::Remove,
+    })
+}
+
+fn file_key(op: &DiskOp) -> Option<FileKey> {
+    match op {
+        DiskOp::Allocate { file, .. }
+        | DiskOp::SetLen { file, .. }
+        | DiskOp::Write { file, .. }
+        | DiskOp::Read { file, .. }
+        | DiskOp::Hash { input: HashInput::File { file, .. }, .. }
+        | DiskOp::Sync { file } => Some(*file),
+        _ => None,
+    }
+}
+
+fn dir_key(op: &DiskOp) -> Option<DirKey> {
+    match op {
+        DiskOp::Stat { dir, .. }
+        | DiskOp::Open { dir, .. }
+        | DiskOp::SyncDir { dir }
+        | DiskOp::Rename { dir, .. }
+        | DiskOp::Remove { dir, .. } => Some(*dir),
+        _ => None,
+    }
+}
+
+fn changes(op: &DiskOp) -> bool {
+    match op {
+        DiskOp::Open { mode, .. } => *mode == OpenMode::CreateNew,
+        DiskOp::OpenDir { .. } | DiskOp::Stat { .. } | DiskOp::Read { .. } | DiskOp::Hash { .. } => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,172 @@
+//! Policy: what must hold at every step, by name.
+
+use crate::disk::Disk;
+use crate::network::Network;
+use core::fmt;
+use core::time::Duration;
+use gosh_dl_core::base::disk::DiskOp;
+use gosh_dl_core::base::{Instant, LinkInput, LinkOutput};
+use gosh_dl_core::engine::{DownloadEvent, EngineConfig, LinkKey, Output, Token};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub rule: &'static str,
+    /// What broke it.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.detail)
+    }
+}
+
+/// The result of a check.
+pub type Checked = Result<(), Violation>;
+
+/// What the checks remember about one life of the engine.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    /// Bytes that each living link was granted and not yet given.
+    credit: BTreeMap<LinkKey, u64>,
+    answered: BTreeSet<Token>,
+    closed: bool,
+    /// Directories that the user named.
+    allowed: BTreeSet<PathBuf>,
+    /// Whether a second engine timeout at the same instant without an input between is told from the first.
+    last_timeout: Option<Instant>,
+    idle_timeouts: u64,
+}
+
+impl Invariants {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The user names a directory.
+    pub fn allow(&mut self, dir: PathBuf) {
+        self.allowed.insert(dir);
+    }
+
+    /// Every directory that was named to `earlier` is named to this one.
+    pub fn allow_all_of(&mut self, earlier: &Self) {
+        self.allowed.extend(earlier.allowed.iter().cloned());
+    }
+
+    /// Before the engine is given something on a link.
+    pub fn on_link_input(&mut self, link: LinkKey, input: &LinkInput) -> Checked {
+        self.idle_timeouts = 0;
+        match input {
+            LinkInput::Data(bytes) => {
+                let Some(credit) = self.credit.get_mut(&link) else { return Ok(()) };
+                let len = bytes.len() as u64;
+                let left = credit.checked_sub(len);
+                *credit = left.ok_or_else(|| broken("credit respected", &format!("{len} bytes too many")))?;
+            }
+            LinkInput::Closed(_) => {
+                self.credit.remove(&link);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// After the engine did what was due.
+    pub fn on_timeout(&mut self, now: Instant, next: Option<Instant>) -> Checked {
+        if let Some(next) = next.filter(|next| *next <= now) {
+            return Err(broken("next deadline in the future", &format!("{next:?} at {now:?}")));
+        }
+        let again = self.last_timeout.replace(now).is_some_and(|last| now - last < Duration::from_micros(1));
+        self.idle_timeouts = if again { self.idle_timeouts + 1 } else { 0 };
+        if self.idle_timeouts > MAX_TIMEOUTS_IN_A_ROW {
+            return Err(broken("no timer storm", &format!("at {now:?}")));
+        }
+        Ok(())
+    }
+
+    /// Before something that the engine put out is done.
+    pub fn on_output(&mut self, output: &Output, config: &EngineConfig, network: &Network) -> Checked {
+        if self.closed {
+            return Err(broken("nothing after Closed", &format!("{output:?}")));
+        }
+        match output {
+            Output::Connect { link, to, .. } => {
+                if self.credit.insert(*link, 0).is_some() {
+                    return Err(broken("keys are not reused", &format!("{link:?}")));
+                }
+                let held = network.name_of(to.ip()).map_or(0, |host| network.links_to(host));
+                if held >= config.max_connections_per_host {
+                    return Err(broken("connections per host within the cap", &format!("{held} to {to}")));
+                }
+            }
+            Output::Link { link, output } => self.on_link_output(*link, output)?,
+            Output::Disk { op: DiskOp::OpenDir { path, .. }, .. } if !self.allowed.contains(path) => {
+                return Err(broken("only named directories", &format!("{}", path.display())));
+            }
+            Output::Reply { token, .. } if !self.answered.insert(*token) => {
+                return Err(broken("one reply per command", &format!("{token:?}")));
+            }
+            Output::Event(DownloadEvent::Progress { progress, .. })
+                if progress.total_size.is_some_and(|total| progress.completed_size > total) =>
+            {
+                return Err(broken("progress within the total", &format!("{progress:?}")));
+            }
+            Output::Closed => self.closed = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// After an operation was handed to the disk.
+    pub fn on_disk(&self, disk: &Disk, config: &EngineConfig) -> Checked {
+        // A download holds one file; one more may be open while it is checked or being replaced.
+        let most = config.max_concurrent_downloads * 2 + OPEN_FILES_BESIDE;
+        if disk.open_files() > most {
+            return Err(broken("open files bounded", &format!("{} of {most}", disk.open_files())));
+        }
+        Ok(())
+    }
+
+    /// Before a file gets another name: whatever loses its `.part` must be whole on the disk.
+    pub fn on_rename(&self, op: &DiskOp, disk: &Disk) -> Checked {
+        let DiskOp::Rename { dir, from, to, .. } = op else { return Ok(()) };
+        let finishes = from.as_str().ends_with(".part") && !to.as_str().ends_with(".part");
+        let synced = disk
+            .dir_path(*dir)
+            .and_then(|path| disk.find(path, from.as_str()))
+            .is_none_or(crate::image::File::is_synced);
+        if finishes && !synced {
+            return Err(broken("no final name before sync", &format!("{from} to {to}")));
+        }
+        Ok(())
+    }
+
+    fn on_link_output(&mut self, link: LinkKey, output: &LinkOutput) -> Checked {
+        let Some(credit) = self.credit.get_mut(&link) else {
+            return Err(broken("no outputs to dead keys", &format!("{output:?} on {link:?}")));
+        };
+        match output {
+            LinkOutput::Credit(bytes) => *credit += u64::from(*bytes),
+            LinkOutput::Close => {
+                self.credit.remove(&link);
+            }
+            LinkOutput::Send(_) => {}
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn broken(rule: &'static str, detail: &str) -> Violation {
+    Violation { rule, detail: detail.to_owned() }
+}
+
+/// Verifications, and files that are closed while the next ones open.
+const OPEN_FILES_BESIDE: usize = 8;
+
+/// Commands may make work due at the instant of a timeout; an endless row of them is a storm.
+const MAX_TIMEOUTS_IN_A_ROW: u64 = 1000;
