@@ -4,6 +4,7 @@ use crate::content::Content;
 use crate::reply::Part;
 use crate::request::Request;
 use core::fmt;
+use core::ops::Range;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
 
@@ -159,8 +160,8 @@ pub struct Behaviour {
     pub first: Vec<Refusal>,
     /// Given to every request.
     pub always: Option<Refusal>,
-    /// From this request on (the first is 0), a page that says sorry, with status 200 and no validators.
-    pub page_from: Option<u64>,
+    /// These requests (the first is 0) get a page that says sorry, with status 200 and no validators.
+    pub pages: Range<u64>,
     /// How long the head takes.
     pub delay: Duration,
     /// Bytes per second and connection; `None` is as fast as the line.
@@ -181,7 +182,7 @@ impl Default for Behaviour {
             interim: Vec::new(),
             first: Vec::new(),
             always: None,
-            page_from: None,
+            pages: 0..0,
             delay: Duration::ZERO,
             rate: None,
             headers: Vec::new(),

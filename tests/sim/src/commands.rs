@@ -1,6 +1,8 @@
 //! What a test does to a world: commands to the engine, crashes, and looking at what came of it.
 
+use crate::behaviour::Resource;
 use crate::content::Content;
+use crate::host::{Host, Log};
 use crate::image::CrashMode;
 use crate::invariants::{Checked, Invariants, broken};
 use crate::world::{Truth, World};
@@ -20,6 +22,22 @@ impl World {
     /// Where the engine does not take it, or is not there.
     pub fn add(&mut self, url: &str, options: DownloadOptions) -> DownloadId {
         self.try_add(url, options).unwrap_or_else(|error| panic!("{url} was not added: {error}"))
+    }
+
+    /// Lets the host of `url` serve `resource` there.
+    ///
+    /// # Panics
+    ///
+    /// Where `url` is not an HTTP URL.
+    pub fn serve(&mut self, url: &str, resource: Resource) -> &mut Host {
+        let (host, target) = split_url(url).unwrap_or_else(|| panic!("{url} is no HTTP URL"));
+        self.host(host).put(target, resource)
+    }
+
+    /// Adds a download with default options and steps until it ends.
+    pub fn fetch(&mut self, url: &str) -> DownloadState {
+        let id = self.add(url, DownloadOptions::new());
+        self.wait_done(id)
     }
 
     /// Adds a download, or says why not.
@@ -249,6 +267,15 @@ impl World {
             DownloadEvent::Failed { id: failed, error, .. } if *failed == id => Some(error),
             _ => None,
         })
+    }
+
+    /// What a host was asked and what it did.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such host.
+    pub fn log(&self, host: &str) -> &Log {
+        &self.network.host(host).unwrap_or_else(|| panic!("no host {host}")).log
     }
 
     /// The content of a file in [`World::DIR`].

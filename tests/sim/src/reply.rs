@@ -67,7 +67,7 @@ pub(crate) fn reply(
     if let Some(refusal) = refusal.or(behaviour.always.as_ref()) {
         return (refusal.status, refuse(resource, refusal, now, wall));
     }
-    if behaviour.page_from.is_some_and(|from| before >= from) {
+    if behaviour.pages.contains(&before) {
         return (200, refuse(resource, &Refusal::new(200), now, wall));
     }
     let version = resource.current(now);
