@@ -2,6 +2,7 @@
 
 use crate::base::disk::{DiskError, DiskErrorKind};
 use crate::base::link::ResolveError;
+use crate::base::store::StoreError;
 use crate::base::{FileName, LinkError};
 use crate::wire::http::{DecodeError, HttpUrl, Origin, UrlError};
 use std::path::PathBuf;
@@ -144,6 +145,9 @@ pub enum DownloadError {
         /// What failed.
         error: DiskError,
     },
+    /// The store could not keep what must be kept before going on.
+    #[error("{0}")]
+    Store(StoreError),
     /// It did not complete in the time that was asked for.
     #[error("not complete within {seconds} s")]
     Deadline {

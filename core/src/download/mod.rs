@@ -1,6 +1,7 @@
 //! Floor 3: one download each.
 
 pub mod backoff;
+pub mod check;
 pub mod error;
 pub mod http;
 pub mod id;

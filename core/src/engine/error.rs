@@ -1,6 +1,9 @@
 //! The root error of the engine: whose fault, which rule, and whether another try may help.
 
+use crate::base::LinkError;
 use crate::base::disk::DiskErrorKind;
+use crate::download::DownloadError;
+use crate::download::error::BadResponse;
 use std::path::PathBuf;
 
 /// The result of an engine call.
@@ -118,6 +121,56 @@ impl EngineError {
             Self::Shutdown => "shutdown",
             Self::Database(_) => "database",
             Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<DownloadError> for EngineError {
+    fn from(error: DownloadError) -> Self {
+        let retryable = error.is_retryable();
+        let message = error.to_string();
+        let network = |kind| Self::Network { kind, message: message.clone(), retryable };
+        let protocol = |kind| Self::Protocol { kind, message: message.clone() };
+        match error {
+            DownloadError::Resolve { .. } => network(NetworkErrorKind::DnsResolution),
+            DownloadError::Connect { error, .. } | DownloadError::Lost { error, .. } => network(error.into()),
+            DownloadError::ConnectTimeout { .. }
+            | DownloadError::Silent { .. }
+            | DownloadError::Deadline { .. } => network(NetworkErrorKind::Timeout),
+            DownloadError::Short { .. } => network(NetworkErrorKind::ConnectionReset),
+            DownloadError::Status { status, .. } | DownloadError::RetryAfter { status, .. } => {
+                network(NetworkErrorKind::HttpStatus(status))
+            }
+            DownloadError::TooManyRedirects { .. } => network(NetworkErrorKind::TooManyRedirects),
+            DownloadError::BadRedirect { .. } => protocol(ProtocolErrorKind::InvalidUrl),
+            DownloadError::BadResponse { problem: BadResponse::NoRanges, .. } => {
+                protocol(ProtocolErrorKind::RangeNotSupported)
+            }
+            DownloadError::Http { .. }
+            | DownloadError::BadResponse { .. }
+            | DownloadError::OtherFile { .. } => protocol(ProtocolErrorKind::InvalidResponse),
+            DownloadError::Changed { .. } => protocol(ProtocolErrorKind::ResourceChanged),
+            DownloadError::ChecksumMismatch { .. } => protocol(ProtocolErrorKind::HashMismatch),
+            DownloadError::Exists { path } => {
+                Self::Storage { kind: StorageErrorKind::AlreadyExists, path, message }
+            }
+            DownloadError::Disk { path, error, .. } => {
+                Self::Storage { kind: error.kind.into(), path, message }
+            }
+            DownloadError::Store(error) => Self::Database(error),
+        }
+    }
+}
+
+impl From<LinkError> for NetworkErrorKind {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Refused => Self::ConnectionRefused,
+            LinkError::Reset | LinkError::Eof | LinkError::Truncated => Self::ConnectionReset,
+            LinkError::TimedOut => Self::Timeout,
+            LinkError::Unreachable => Self::Unreachable,
+            LinkError::Tls(_) => Self::Tls,
+            _ => Self::Other,
         }
     }
 }

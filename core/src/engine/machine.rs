@@ -1,12 +1,27 @@
 //! Machine: the engine, a router over its downloads and policies.
 
 use super::config::EngineConfig;
+use super::dirs::Dirs;
+use super::entry::{Entry, EntryKey, Intent, validate};
 use super::error::{EngineError, Result};
-use super::io::{Input, Output, Token};
-use super::status::{DownloadStatus, GlobalStats};
-use crate::base::Instant;
-use crate::base::store::Record;
+use super::event::DownloadEvent;
+use super::flow::Flow;
+use super::io::{Answer, DiskKey, Input, Output, Token};
+use super::journal::{Journal, Then};
+use super::links::{Links, LinksConfig};
+use super::queue::Queue;
+use super::record::{self, DownloadRecord, Note, RecordError, SavedState};
+use super::status::{DownloadState, DownloadStatus, GlobalStats};
+use crate::base::disk::{DirKey, FileIdentity};
+use crate::base::store::{Record, StoreError, Table};
+use crate::base::{Deadlines, Instant, RangeSet, Rng, Slab, TokenBucket, WallClock};
+use crate::download::http::{HttpSaved, SlotKey};
+use crate::download::target::DiskTag;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
+use crate::proto::http::ConnectionConfig;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// What an engine starts from.
 #[derive(Debug)]
@@ -25,81 +40,508 @@ pub struct EngineStart {
     pub note: Option<Vec<u8>>,
 }
 
-/// Many downloads, driven by bytes and timestamps.
+/// Many downloads, driven by bytes and timestamps. See the [crate] for the loop that drives it.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
+    pub(super) config: EngineConfig,
+    pub(super) rng: Rng,
+    pub(super) wall: WallClock,
+    pub(super) boot_id: Option<[u8; 16]>,
+    pub(super) entries: Slab<Entry>,
+    pub(super) by_id: BTreeMap<DownloadId, EntryKey>,
+    pub(super) by_url: BTreeMap<Arc<str>, Vec<EntryKey>>,
+    pub(super) queue: Queue<EntryKey>,
+    pub(super) links: Links<Who>,
+    pub(super) dirs: Dirs<EntryKey>,
+    pub(super) journal: Journal<EntryKey>,
+    pub(super) flow: Flow,
+    pub(super) disk_ops: BTreeMap<DiskKey, DiskOwner>,
+    pub(super) next_disk: u64,
+    pub(super) next_keys: u64,
+    pub(super) next_order: u64,
+    pub(super) deadlines: Deadlines<EntryKey>,
+    pub(super) progress_due: Deadlines<EntryKey>,
+    pub(super) touched: VecDeque<EntryKey>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) note_at: Option<Instant>,
+    pub(super) flow_at: Option<Instant>,
+    /// What a killed process had written, until the download that it belongs to starts.
+    pub(super) notes: BTreeMap<DownloadId, (FileIdentity, RangeSet)>,
+    pub(super) closing: Option<Instant>,
+    pub(super) closed: bool,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+/// Who waits for a connection or uses one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) entry: EntryKey,
+    pub(super) slot: SlotKey,
+}
+
+/// Whose a disk operation is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DiskOwner {
+    Entry(EntryKey, DiskTag),
+    Dir(DirKey),
+}
+
+/// When what was written is made durable.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    pub(super) at: Option<Instant>,
+    pub(super) began: Option<Instant>,
+    pub(super) every: Duration,
 }
 
 impl Engine {
     /// Starts an engine on what its store holds: every download is back, and what was queued or running goes on.
-    pub fn new(_now: Instant, start: EngineStart) -> Result<Self> {
-        start.config.validate()?;
-        Ok(Self { config: start.config })
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] for a setting out of range, [`EngineError::Database`] for a record that cannot be
+    /// read.
+    pub fn new(now: Instant, start: EngineStart) -> Result<Self> {
+        let EngineStart { config, seed, unix_millis, boot_id, records, note } = start;
+        config.validate()?;
+        let mut engine = Self {
+            rng: Rng::from_seed(seed),
+            wall: WallClock::new(now, unix_millis),
+            boot_id,
+            entries: Slab::new(),
+            by_id: BTreeMap::new(),
+            by_url: BTreeMap::new(),
+            queue: Queue::new(config.max_concurrent_downloads),
+            links: Links::new(links_config(&config)),
+            dirs: Dirs::new(),
+            journal: Journal::new(),
+            flow: Flow::new(now, config.global_download_limit, config.buffer_budget),
+            disk_ops: BTreeMap::new(),
+            next_disk: 0,
+            next_keys: 0,
+            next_order: 0,
+            deadlines: Deadlines::new(),
+            progress_due: Deadlines::new(),
+            touched: VecDeque::new(),
+            checkpoint: Checkpoint { at: None, began: None, every: CHECKPOINT_EVERY },
+            note_at: None,
+            flow_at: None,
+            notes: BTreeMap::new(),
+            closing: None,
+            closed: false,
+            outputs: VecDeque::new(),
+            config,
+        };
+        engine.load(now, records).map_err(EngineError::Database)?;
+        engine.read_note(note);
+        engine.settle(now);
+        Ok(engine)
     }
+
     /// Feeds what happened in the world.
-    pub fn handle_input(&mut self, _now: Instant, _input: Input) {}
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        if self.closed {
+            return;
+        }
+        match input {
+            Input::Resolved { query, result } => self.links.handle_resolved(now, query, result),
+            Input::Link { link, input } => self.on_link(now, link, input),
+            Input::Disk { key, result } => self.on_disk(now, key, result),
+            Input::Stored { batch, result } => self.on_stored(now, batch, &result),
+            Input::WallClock { unix_millis } => self.wall = WallClock::new(now, unix_millis),
+        }
+        self.settle(now);
+    }
+
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        self.on_timeout(now);
+        self.settle(now);
+    }
+
     /// The next thing for the driver to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.closed {
+            return None;
+        }
+        let timers = [
+            self.deadlines.next(),
+            self.progress_due.next(),
+            self.checkpoint.at,
+            self.note_at,
+            self.flow_at,
+            self.links.poll_timeout(),
+            self.journal.poll_timeout(),
+            self.closing,
+        ];
+        timers.into_iter().flatten().min()
     }
-    /// Adds a download. [`Output::Reply`] follows once it is in the store.
+
+    // ----- commands --------------------------------------------------------------------------------------------------
+
+    /// Adds a download. [`Output::Reply`] with `reply` follows once it is in the store.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] names the argument that is wrong; [`EngineError::AlreadyExists`] where an
+    /// unfinished download has the same URL, directory and name.
     pub fn add_http(
         &mut self,
-        _now: Instant,
-        _url: &str,
-        _options: DownloadOptions,
-        _reply: Token,
+        now: Instant,
+        url: &str,
+        options: DownloadOptions,
+        reply: Token,
     ) -> Result<DownloadId> {
-        Err(EngineError::Shutdown)
+        self.check_open()?;
+        let url = url.trim();
+        validate(url, &options)?;
+        if let Some(twin) = self.twin_of(url, &options) {
+            return Err(EngineError::AlreadyExists(twin.to_string()));
+        }
+        let id = DownloadId::from_random_bytes(self.rng.bytes());
+        let paused = options.start_paused;
+        let record = DownloadRecord {
+            url: url.to_owned(),
+            options,
+            state: if paused { SavedState::Paused } else { SavedState::Queued },
+            created_at: self.wall.unix_millis(now),
+            completed_at: None,
+            order: self.next_order,
+        };
+        let key = self.insert(now, id, record, HttpSaved::default());
+        self.journal.download(key);
+        self.journal.then(Then::Reply(reply));
+        self.outputs.push_back(Output::Event(DownloadEvent::Added { id }));
+        self.settle(now);
+        Ok(id)
     }
+
     /// Pauses; the reply follows once all that arrived is durable.
-    pub fn pause(&mut self, _now: Instant, _id: DownloadId, _reply: Token) {}
+    pub fn pause(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        if let Some(key) = self.entry_or_reply(id, reply) {
+            self.pause_entry(now, key, reply);
+            self.settle(now);
+        }
+    }
+
     /// Queues a paused or failed download again.
-    pub fn resume(&mut self, _now: Instant, _id: DownloadId, _reply: Token) {}
+    pub fn resume(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        if let Some(key) = self.entry_or_reply(id, reply) {
+            self.resume_entry(key, reply);
+            self.settle(now);
+        }
+    }
+
     /// Removes a download, and with `delete_files` also what it created on disk.
-    pub fn cancel(&mut self, _now: Instant, _id: DownloadId, _delete_files: bool, _reply: Token) {}
-    /// Checks a complete file; replies with [`Answer::Verified`](super::io::Answer::Verified).
-    pub fn verify(&mut self, _now: Instant, _id: DownloadId, _reply: Token) {}
+    pub fn cancel(&mut self, now: Instant, id: DownloadId, delete_files: bool, reply: Token) {
+        if let Some(key) = self.entry_or_reply(id, reply) {
+            self.cancel_entry(now, key, delete_files, reply);
+            self.settle(now);
+        }
+    }
+
+    /// Checks a complete file; replies with [`Answer::Verified`].
+    pub fn verify(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        if let Some(key) = self.entry_or_reply(id, reply) {
+            self.check_entry(key, false, reply);
+            self.settle(now);
+        }
+    }
+
     /// Like [`verify`](Self::verify), and fetches again what is wrong; replies with the report from before.
-    pub fn repair(&mut self, _now: Instant, _id: DownloadId, _reply: Token) {}
+    pub fn repair(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        if let Some(key) = self.entry_or_reply(id, reply) {
+            self.check_entry(key, true, reply);
+            self.settle(now);
+        }
+    }
+
     /// Changes a download's place in the queue.
-    pub fn set_priority(
-        &mut self,
-        _now: Instant,
-        _id: DownloadId,
-        _priority: DownloadPriority,
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`], [`EngineError::Shutdown`].
+    pub fn set_priority(&mut self, now: Instant, id: DownloadId, priority: DownloadPriority) -> Result<()> {
+        self.check_open()?;
+        let key = self.key_of(id)?;
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.options.priority = priority;
+        }
+        self.queue.set_priority(key, priority);
+        self.journal.download(key);
+        self.settle(now);
         Ok(())
     }
+
+    /// Changes the speed limit of one download, in bytes per second; it applies at once.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`], [`EngineError::InvalidInput`] for a limit of 0.
+    pub fn set_download_limit(&mut self, now: Instant, id: DownloadId, limit: Option<u64>) -> Result<()> {
+        self.check_open()?;
+        if limit == Some(0) {
+            let message = "must be more than 0".to_owned();
+            return Err(EngineError::InvalidInput { field: "max_download_speed", message });
+        }
+        let key = self.key_of(id)?;
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.options.max_download_speed = limit;
+            entry.bucket.set_rate(now, limit);
+        }
+        self.journal.download(key);
+        self.settle(now);
+        Ok(())
+    }
+
     /// Changes the settings; limits and counts apply at once, the rest to what starts later.
-    pub fn set_config(&mut self, _now: Instant, config: EngineConfig) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] for a setting out of range; nothing is changed then.
+    pub fn set_config(&mut self, now: Instant, config: EngineConfig) -> Result<()> {
+        self.check_open()?;
         config.validate()?;
+        self.queue.set_max_running(config.max_concurrent_downloads);
+        self.flow.set(now, config.global_download_limit, config.buffer_budget);
+        self.links.set_config(links_config(&config));
         self.config = config;
+        self.settle(now);
         Ok(())
     }
+
+    /// Stops everything: saves what arrived, then says [`Output::Closed`], within [`SHUTDOWN_TIMEOUT`].
+    pub fn shutdown(&mut self, now: Instant) {
+        if self.closing.is_none() {
+            self.closing = Some(now + SHUTDOWN_TIMEOUT);
+            self.stop_all(now);
+            self.settle(now);
+        }
+    }
+
+    // ----- views -----------------------------------------------------------------------------------------------------
+
     /// The settings.
     pub fn config(&self) -> &EngineConfig {
         &self.config
     }
+
     /// One download.
-    pub fn status(&mut self, _now: Instant, _id: DownloadId) -> Option<DownloadStatus> {
-        None
+    pub fn status(&mut self, now: Instant, id: DownloadId) -> Option<DownloadStatus> {
+        let key = *self.by_id.get(&id)?;
+        self.entries.get_mut(key).map(|entry| entry.status(now, &self.config))
     }
+
     /// All downloads, oldest first.
-    pub fn list(&mut self, _now: Instant) -> Vec<DownloadStatus> {
-        Vec::new()
+    pub fn list(&mut self, now: Instant) -> Vec<DownloadStatus> {
+        let mut all: Vec<_> = self.entries.iter_mut().collect();
+        all.sort_by_key(|(_, entry)| entry.order);
+        all.into_iter().map(|(_, entry)| entry.status(now, &self.config)).collect()
     }
+
     /// Sums over all downloads.
-    pub fn global_stats(&mut self, _now: Instant) -> GlobalStats {
-        GlobalStats::default()
+    pub fn global_stats(&mut self, now: Instant) -> GlobalStats {
+        let running: Vec<EntryKey> = self.queue.running().collect();
+        let speed =
+            |key: EntryKey| self.entries.get_mut(key).and_then(Entry::http_mut).map_or(0, |d| d.speed(now));
+        let download_speed = running.into_iter().map(speed).sum();
+        let (num_active, num_waiting) = (self.queue.running_count(), self.queue.waiting_count());
+        let num_stopped = self.entries.len().saturating_sub(num_active + num_waiting);
+        GlobalStats { download_speed, upload_speed: 0, num_active, num_waiting, num_stopped }
     }
-    /// Stops everything: saves what arrived, then says [`Output::Closed`].
-    pub fn shutdown(&mut self, _now: Instant) {}
+
+    // ----- entries ---------------------------------------------------------------------------------------------------
+
+    fn load(&mut self, now: Instant, records: Vec<Record>) -> core::result::Result<(), StoreError> {
+        let mut downloads = Vec::new();
+        let mut progress = BTreeMap::new();
+        for record in records {
+            let id = record::record_id(&record);
+            match (record.table, id) {
+                (Table::Download, Some(id)) => {
+                    downloads.push((id, DownloadRecord::decode(&record.value).map_err(bad_record)?));
+                }
+                (Table::Progress, Some(id)) => {
+                    progress.insert(id, record::decode_progress(&record.value).map_err(bad_record)?);
+                }
+                (Table::Meta, _) => {}
+                (_, None) => {
+                    return Err(StoreError::Corrupt("a record has a key of the wrong length".to_owned()));
+                }
+            }
+        }
+        downloads.sort_by_key(|(_, record)| record.order);
+        for (id, record) in downloads {
+            let saved = progress.remove(&id).unwrap_or_default();
+            self.insert(now, id, record, saved);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, now: Instant, id: DownloadId, record: DownloadRecord, saved: HttpSaved) -> EntryKey {
+        self.next_order = self.next_order.max(record.order + 1);
+        let state = match record.state {
+            SavedState::Queued => DownloadState::Queued,
+            SavedState::Paused => DownloadState::Paused,
+            SavedState::Completed => DownloadState::Completed,
+            SavedState::Error { kind, message, retryable } => {
+                DownloadState::Error { kind, message, retryable }
+            }
+        };
+        let url: Arc<str> = record.url.into();
+        let queued = state == DownloadState::Queued;
+        let priority = record.options.priority;
+        let key = self.entries.insert(Entry {
+            id,
+            url: url.clone(),
+            bucket: TokenBucket::new(now, record.options.max_download_speed),
+            options: Box::new(record.options),
+            state,
+            created_at: record.created_at,
+            completed_at: record.completed_at,
+            order: record.order,
+            saved: Box::new(saved),
+            running: None,
+            intent: None,
+            touched: false,
+            dir: None,
+        });
+        self.by_id.insert(id, key);
+        self.by_url.entry(url).or_default().push(key);
+        if queued {
+            self.queue.push(key, priority);
+        }
+        key
+    }
+
+    /// An unfinished download of the same file to the same place.
+    fn twin_of(&self, url: &str, options: &DownloadOptions) -> Option<DownloadId> {
+        let same = |entry: &&Entry| {
+            entry.state != DownloadState::Completed
+                && entry.options.save_dir == options.save_dir
+                && entry.options.filename == options.filename
+        };
+        let twins = self.by_url.get(url)?;
+        twins.iter().filter_map(|&key| self.entries.get(key)).find(same).map(|entry| entry.id)
+    }
+
+    pub(super) fn remove_entry(&mut self, key: EntryKey) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        self.by_id.remove(&entry.id);
+        if let Some(keys) = self.by_url.get_mut(&entry.url) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.by_url.remove(&entry.url);
+            }
+        }
+        self.queue.remove(key);
+        self.deadlines.set(key, None);
+        self.progress_due.set(key, None);
+        self.journal.delete(key, entry.id);
+        self.journal.then(Then::Event(DownloadEvent::Removed { id: entry.id }));
+    }
+
+    fn read_note(&mut self, note: Option<Vec<u8>>) {
+        let Some(note) = note.and_then(|bytes| Note::decode(&bytes).ok()) else { return };
+        // Only within the same boot has everything that was written really reached the file.
+        if Some(note.boot_id) == self.boot_id {
+            self.notes = note.written.into_iter().map(|(id, file, ranges)| (id, (file, ranges))).collect();
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closing.is_some() || self.closed { Err(EngineError::Shutdown) } else { Ok(()) }
+    }
+
+    fn key_of(&self, id: DownloadId) -> Result<EntryKey> {
+        self.by_id.get(&id).copied().ok_or_else(|| EngineError::NotFound(id.to_string()))
+    }
+
+    fn entry_or_reply(&mut self, id: DownloadId, reply: Token) -> Option<EntryKey> {
+        match self.check_open().and_then(|()| self.key_of(id)) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.reply(reply, Err(error));
+                None
+            }
+        }
+    }
+
+    pub(super) fn reply(&mut self, token: Token, result: Result<Answer>) {
+        self.outputs.push_back(Output::Reply { token, result });
+    }
+
+    /// Changes the state and says so.
+    pub(super) fn set_state(&mut self, key: EntryKey, new_state: DownloadState) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.state == new_state {
+            return;
+        }
+        let id = entry.id;
+        let old_state = core::mem::replace(&mut entry.state, new_state.clone());
+        self.outputs.push_back(Output::Event(DownloadEvent::StateChanged { id, old_state, new_state }));
+    }
+
+    /// Whoever changes a child touches it; only [`settle`](Self::settle) reads it.
+    pub(super) fn touch(&mut self, key: EntryKey) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && !core::mem::replace(&mut entry.touched, true)
+        {
+            self.touched.push_back(key);
+        }
+    }
+
+    fn stop_all(&mut self, now: Instant) {
+        for key in self.entries.keys() {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
+            let Some(running) = &mut entry.running else { continue };
+            match running {
+                super::entry::Running::Http(download) => {
+                    entry.intent.get_or_insert(Intent::Shutdown);
+                    download.stop(now);
+                    self.touch(key);
+                }
+                super::entry::Running::Check { reply, .. } => {
+                    let reply = *reply;
+                    entry.running = None;
+                    self.reply(reply, Err(EngineError::Shutdown));
+                }
+                super::entry::Running::Remove(_) => {}
+            }
+        }
+    }
 }
+
+pub(super) fn links_config(config: &EngineConfig) -> LinksConfig {
+    LinksConfig {
+        connect_timeout: config.http.connect_timeout,
+        connection: ConnectionConfig {
+            read_timeout: config.http.read_timeout,
+            keep_alive: config.http.keep_alive,
+        },
+        max_per_host: config.max_connections_per_host,
+    }
+}
+
+fn bad_record(error: RecordError) -> StoreError {
+    match error {
+        RecordError::NewerVersion(found) => {
+            StoreError::NewerVersion { found, supported: record::VERSION as u32 }
+        }
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+/// How long a shutdown may take before it stops waiting for disk and store.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What arrived is made durable this often; a sync that takes long makes it rarer.
+pub(super) const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);

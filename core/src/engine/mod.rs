@@ -1,17 +1,26 @@
 //! Floor 4: many downloads. Queue, limits, links, disk and store bookkeeping, events.
 
 pub mod config;
+mod dirs;
+mod entry;
 pub mod error;
 pub mod event;
+mod flow;
 pub mod io;
+mod journal;
+mod lifecycle;
+mod links;
 pub mod machine;
+mod queue;
+pub mod record;
+mod routing;
 pub mod status;
 
 pub use config::{EngineConfig, HttpConfig};
 pub use error::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
 pub use event::DownloadEvent;
 pub use io::{Answer, BatchKey, DiskKey, Input, LinkKey, Output, QueryKey, ResolveError, TlsRequest, Token};
-pub use machine::{Engine, EngineStart};
+pub use machine::{Engine, EngineStart, SHUTDOWN_TIMEOUT};
 pub use status::{
     BatchResult, DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus,
     GlobalStats, VerifyReport,

@@ -1,0 +1,280 @@
+//! What the engine keeps of each download, whether it runs or not.
+
+use super::config::EngineConfig;
+use super::error::{EngineError, Result};
+use super::io::Token;
+use super::record::{DownloadRecord, SavedState};
+use super::status::{DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus};
+use crate::base::{FileName, Instant, Key, TokenBucket};
+use crate::download::check::Check;
+use crate::download::http::{HttpDownload, HttpPlan, HttpSaved, Phase};
+use crate::download::target::{Target, TargetPlan};
+use crate::download::{DownloadId, DownloadOptions};
+use crate::wire::http::{HttpUrl, valid_header_name, valid_header_value};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Names an entry.
+pub(super) type EntryKey = Key<Entry>;
+
+/// One download, running or not.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: DownloadId,
+    pub(super) url: Arc<str>,
+    pub(super) options: Box<DownloadOptions>,
+    pub(super) state: DownloadState,
+    pub(super) created_at: u64,
+    pub(super) completed_at: Option<u64>,
+    pub(super) order: u64,
+    pub(super) saved: Box<HttpSaved>,
+    pub(super) running: Option<Running>,
+    pub(super) intent: Option<Intent>,
+    pub(super) bucket: TokenBucket,
+    pub(super) touched: bool,
+    /// The directory that it holds open.
+    pub(super) dir: Option<PathBuf>,
+}
+
+/// What runs for a download.
+#[derive(Debug)]
+pub(super) enum Running {
+    Http(Box<HttpDownload>),
+    Check { check: Box<Check>, reply: Token },
+    Remove(Box<Target>),
+}
+
+/// What happens once a running download has come to rest.
+#[derive(Debug)]
+pub(super) enum Intent {
+    /// It pauses.
+    Pause(Vec<Token>),
+    /// It was paused but is wanted again.
+    Requeue(Vec<Token>),
+    /// It goes, and what it made with it if so asked.
+    Cancel(Vec<Token>),
+    /// The engine shuts down; it goes on at the next start.
+    Shutdown,
+}
+
+impl Entry {
+    /// The URLs of the file, its own first.
+    fn urls(&self) -> Result<Vec<HttpUrl>> {
+        let own = core::iter::once((&*self.url, "url"));
+        let mirrors = self.options.mirrors.iter().map(|mirror| (mirror.as_str(), "mirrors"));
+        own.chain(mirrors).map(|(text, field)| parse_url(text, field)).collect()
+    }
+
+    /// Where it is saved.
+    pub(super) fn save_dir<'a>(&'a self, config: &'a EngineConfig) -> &'a Path {
+        self.options.save_dir.as_deref().unwrap_or(&config.download_dir)
+    }
+
+    /// How its file is treated.
+    pub(super) fn target_plan(&self, config: &EngineConfig) -> TargetPlan {
+        let options = &self.options;
+        TargetPlan {
+            dir_path: self.save_dir(config).to_owned(),
+            on_conflict: options.on_conflict.unwrap_or(config.on_conflict),
+            allocation: options.allocation_mode.unwrap_or(config.allocation_mode),
+            checksum: options.checksum.clone(),
+        }
+    }
+
+    /// What it is told when it starts.
+    pub(super) fn plan(&self, config: &EngineConfig) -> Result<HttpPlan> {
+        let options = &self.options;
+        let http = &config.http;
+        Ok(HttpPlan {
+            urls: self.urls()?,
+            max_connections: options.max_connections.unwrap_or(config.max_connections_per_download),
+            min_segment: config.min_segment_size,
+            user_agent: options.user_agent.clone().unwrap_or_else(|| config.user_agent.clone()),
+            referer: options.referer.clone(),
+            headers: options.headers.clone(),
+            cookies: options.cookies.clone().unwrap_or_default(),
+            max_redirects: http.max_redirects,
+            max_retries: http.max_retries,
+            retry_delay: http.retry_delay,
+            max_retry_delay: http.max_retry_delay,
+            read_timeout: http.read_timeout,
+            on_change: options.on_change.unwrap_or(config.on_change),
+            file_name: options.filename.as_deref().and_then(FileName::sanitise),
+            deadline: options.deadline,
+            target: self.target_plan(config),
+        })
+    }
+
+    pub(super) fn http(&self) -> Option<&HttpDownload> {
+        match &self.running {
+            Some(Running::Http(download)) => Some(download),
+            _ => None,
+        }
+    }
+
+    pub(super) fn http_mut(&mut self) -> Option<&mut HttpDownload> {
+        match &mut self.running {
+            Some(Running::Http(download)) => Some(download),
+            _ => None,
+        }
+    }
+
+    /// The state as its run shows it.
+    pub(super) fn running_state(&self) -> Option<DownloadState> {
+        match self.http()?.phase() {
+            Phase::Connecting => Some(DownloadState::Connecting),
+            Phase::Receiving => Some(DownloadState::Downloading),
+            Phase::Finishing => Some(DownloadState::Finishing),
+            Phase::Stopping | Phase::Ended => None,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.running {
+            Some(Running::Http(download)) => download.poll_timeout(),
+            Some(Running::Remove(target)) => target.poll_timeout(),
+            Some(Running::Check { .. }) | None => None,
+        }
+    }
+
+    /// What the store keeps of it.
+    pub(super) fn record(&self) -> DownloadRecord {
+        let state = match &self.state {
+            DownloadState::Paused => SavedState::Paused,
+            DownloadState::Completed => SavedState::Completed,
+            DownloadState::Error { kind, message, retryable } => {
+                SavedState::Error { kind: kind.clone(), message: message.clone(), retryable: *retryable }
+            }
+            _ => SavedState::Queued,
+        };
+        DownloadRecord {
+            url: self.url.to_string(),
+            options: (*self.options).clone(),
+            state,
+            created_at: self.created_at,
+            completed_at: self.completed_at,
+            order: self.order,
+        }
+    }
+
+    pub(super) fn progress(&mut self, now: Instant) -> DownloadProgress {
+        let saved = &self.saved;
+        let durable = saved.part.as_ref().map_or(0, |part| part.durable.len());
+        let done = self.state == DownloadState::Completed;
+        let still = DownloadProgress {
+            total_size: saved.total,
+            completed_size: if done { saved.total.unwrap_or(durable) } else { durable },
+            ..DownloadProgress::default()
+        };
+        let Some(Running::Http(download)) = &mut self.running else { return still };
+        let (total_size, completed_size) = (download.total(), download.completed());
+        let download_speed = download.speed(now);
+        let left = total_size.map(|total| total.saturating_sub(completed_size));
+        DownloadProgress {
+            total_size,
+            completed_size,
+            download_speed,
+            upload_speed: 0,
+            connections: u32::try_from(download.connections()).unwrap_or(u32::MAX),
+            eta_seconds: left.and_then(|left| left.div_ceil(1).checked_div(download_speed)),
+        }
+    }
+
+    pub(super) fn status(&mut self, now: Instant, config: &EngineConfig) -> DownloadStatus {
+        let progress = self.progress(now);
+        let shown = |text: &str| HttpUrl::parse(text).map_or_else(|_| text.to_owned(), |url| url.to_string());
+        let live = self.http().map(HttpDownload::saved);
+        let saved = live.as_ref().unwrap_or(&self.saved);
+        let final_name = saved.part.as_ref().map(|part| part.final_name.to_string());
+        let guess =
+            || HttpUrl::parse(&self.url).ok().and_then(|url| url.file_name()).map(|name| name.to_string());
+        let validator = saved.validator.clone().unwrap_or_default();
+        let metadata = DownloadMetadata {
+            name: final_name
+                .clone()
+                .or_else(|| self.options.filename.clone())
+                .or_else(guess)
+                .unwrap_or_default(),
+            url: shown(&self.url),
+            save_dir: self.save_dir(config).to_owned(),
+            filename: final_name,
+            mirrors: self.options.mirrors.iter().map(|mirror| shown(mirror)).collect(),
+            checksum: self.options.checksum.clone(),
+            etag: validator.etag,
+            last_modified: validator.last_modified,
+        };
+        DownloadStatus {
+            id: self.id,
+            kind: DownloadKind::Http,
+            state: self.state.clone(),
+            priority: self.options.priority,
+            progress,
+            metadata,
+            created_at: self.created_at,
+            completed_at: self.completed_at,
+        }
+    }
+}
+
+/// Checks everything that a user can get wrong in a new download.
+pub(super) fn validate(url: &str, options: &DownloadOptions) -> Result<()> {
+    parse_url(url, "url")?;
+    for mirror in &options.mirrors {
+        parse_url(mirror, "mirrors")?;
+    }
+    let bad = |field, message: &str| Err(EngineError::InvalidInput { field, message: message.to_owned() });
+    if options.mirrors.len() > MAX_MIRRORS {
+        return Err(EngineError::ResourceLimit { resource: "mirrors", limit: MAX_MIRRORS });
+    }
+    if options.filename.as_deref().is_some_and(|name| FileName::sanitise(name).is_none()) {
+        return bad("filename", "no safe file name can be made of it");
+    }
+    for (name, value) in &options.headers {
+        if !valid_header_name(name) || !valid_header_value(value) {
+            return bad(
+                "headers",
+                "a name must be a token and a value visible characters without line breaks",
+            );
+        }
+        if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+            return Err(EngineError::InvalidInput {
+                field: "headers",
+                message: format!("{name} is set by the engine"),
+            });
+        }
+    }
+    let texts = options.user_agent.iter().chain(&options.referer).chain(options.cookies.iter().flatten());
+    if texts.into_iter().any(|text| !valid_header_value(text)) {
+        return bad(
+            "headers",
+            "user agent, referer and cookies must be visible characters without line breaks",
+        );
+    }
+    if options.max_connections.is_some_and(|n| !(1..=256).contains(&n)) {
+        return bad("max_connections", "must be 1 to 256");
+    }
+    if options.max_download_speed == Some(0) || options.max_upload_speed == Some(0) {
+        return bad("max_download_speed", "must be more than 0; leave it out for none");
+    }
+    Ok(())
+}
+
+fn parse_url(text: &str, field: &'static str) -> Result<HttpUrl> {
+    HttpUrl::parse(text).map_err(|error| EngineError::InvalidInput { field, message: error.to_string() })
+}
+
+/// More URLs than this for one file are a mistake.
+const MAX_MIRRORS: usize = 64;
+
+/// Headers that carry what the engine itself decides.
+const RESERVED: [&str; 9] = [
+    "Host",
+    "Range",
+    "If-Range",
+    "Accept-Encoding",
+    "Connection",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Expect",
+];

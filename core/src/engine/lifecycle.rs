@@ -1,0 +1,257 @@
+//! How a download pauses, resumes, ends and goes.
+
+use super::entry::{EntryKey, Intent, Running};
+use super::error::EngineError;
+use super::event::DownloadEvent;
+use super::io::{Answer, Output, Token};
+use super::journal::Then;
+use super::machine::Engine;
+use super::status::{DownloadState, VerifyReport};
+use crate::base::disk::DiskError;
+use crate::base::{Instant, RangeSet};
+use crate::download::DownloadError;
+use crate::download::check::{Check, Finding, Report};
+use crate::download::error::DiskAction;
+use crate::download::http::End;
+use crate::download::target::{Part, Target};
+
+impl Engine {
+    pub(super) fn pause_entry(&mut self, now: Instant, key: EntryKey, reply: Token) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let id = entry.id;
+        match (&mut entry.running, &mut entry.intent) {
+            (Some(Running::Http(download)), None) => {
+                entry.intent = Some(Intent::Pause(vec![reply]));
+                download.stop(now);
+                self.touch(key);
+            }
+            (Some(Running::Http(_)), Some(Intent::Pause(replies))) => replies.push(reply),
+            (Some(Running::Http(_)), Some(Intent::Requeue(replies))) => {
+                let mut replies = core::mem::take(replies);
+                replies.push(reply);
+                entry.intent = Some(Intent::Pause(replies));
+            }
+            (Some(_), _) => self.refuse(key, "pause", reply),
+            (None, _) => match entry.state {
+                DownloadState::Queued => {
+                    self.queue.remove(key);
+                    self.set_state(key, DownloadState::Paused);
+                    self.journal.download(key);
+                    self.journal.then(Then::Event(DownloadEvent::Paused { id }));
+                    self.journal.then(Then::Reply(reply));
+                }
+                DownloadState::Paused => self.reply(reply, Ok(Answer::Done)),
+                _ => self.refuse(key, "pause", reply),
+            },
+        }
+    }
+
+    pub(super) fn resume_entry(&mut self, key: EntryKey, reply: Token) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match (&entry.state, &mut entry.intent) {
+            (_, Some(Intent::Pause(replies))) => {
+                let mut replies = core::mem::take(replies);
+                replies.push(reply);
+                entry.intent = Some(Intent::Requeue(replies));
+            }
+            (_, Some(Intent::Cancel(_) | Intent::Shutdown)) => self.refuse(key, "resume", reply),
+            (DownloadState::Paused | DownloadState::Error { .. }, _) if entry.running.is_none() => {
+                self.requeue(key, vec![reply]);
+            }
+            (DownloadState::Completed, _) => self.refuse(key, "resume", reply),
+            _ => self.reply(reply, Ok(Answer::Done)),
+        }
+    }
+
+    /// Puts a download that is at rest into the queue.
+    fn requeue(&mut self, key: EntryKey, replies: Vec<Token>) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let (id, priority) = (entry.id, entry.options.priority);
+        self.set_state(key, DownloadState::Queued);
+        self.outputs.push_back(Output::Event(DownloadEvent::Resumed { id }));
+        self.queue.push(key, priority);
+        self.journal.download(key);
+        for reply in replies {
+            self.journal.then(Then::Reply(reply));
+        }
+    }
+
+    pub(super) fn cancel_entry(&mut self, now: Instant, key: EntryKey, delete_files: bool, reply: Token) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let mut replies = match entry.intent.take() {
+            Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) => replies,
+            Some(Intent::Shutdown) | None => Vec::new(),
+        };
+        replies.push(reply);
+        entry.intent = Some(Intent::Cancel(replies));
+        match &mut entry.running {
+            Some(Running::Http(download)) if delete_files => download.discard(now),
+            Some(Running::Http(download)) => download.stop(now),
+            Some(Running::Remove(_)) => return,
+            Some(Running::Check { reply, .. }) => {
+                let reply = *reply;
+                self.end_run(key);
+                self.reply(
+                    reply,
+                    Err(EngineError::InvalidState { action: "verify", current_state: "cancelled".into() }),
+                );
+                self.cancel_resting(now, key, delete_files);
+            }
+            None => self.cancel_resting(now, key, delete_files),
+        }
+        self.touch(key);
+    }
+
+    fn cancel_resting(&mut self, now: Instant, key: EntryKey, delete_files: bool) {
+        let keys = self.take_keys();
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(part) = entry.saved.part.clone().filter(|part| delete_files && part.identity.is_some())
+        else {
+            self.on_removed(key);
+            return;
+        };
+        let done = entry.state == DownloadState::Completed;
+        let part_name = if done { part.final_name.clone() } else { part.part_name.clone() };
+        let mut target = Target::new(entry.target_plan(&self.config), keys);
+        target.resume(Part { part_name, ..part }, RangeSet::new());
+        target.discard(None);
+        entry.running = Some(Running::Remove(Box::new(target)));
+        self.queue.remove(key);
+        self.open_dir(now, key);
+    }
+
+    /// A cancelled download is at rest, and its file gone if so asked.
+    pub(super) fn on_removed(&mut self, key: EntryKey) {
+        let intent = self.entries.get_mut(key).and_then(|entry| entry.intent.take());
+        self.end_run(key);
+        self.remove_entry(key);
+        if let Some(Intent::Cancel(replies)) = intent {
+            for reply in replies {
+                self.journal.then(Then::Reply(reply));
+            }
+        }
+    }
+
+    /// A running download came to its end, or to rest.
+    pub(super) fn on_ended(&mut self, now: Instant, key: EntryKey, end: End) {
+        self.save(key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let (id, intent) = (entry.id, entry.intent.take());
+        let completed = matches!(end, End::Completed | End::Skipped);
+        if completed {
+            self.report_progress(now, key);
+        }
+        self.end_run(key);
+        match (end, intent) {
+            (_, Some(intent @ Intent::Cancel(_))) => {
+                if let Some(entry) = self.entries.get_mut(key) {
+                    entry.intent = Some(intent);
+                }
+                self.on_removed(key);
+            }
+            (End::Completed | End::Skipped, intent) => self.on_completed(now, key, intent),
+            (End::Failed(error), intent) => {
+                let error = EngineError::from(error);
+                self.answer_all(intent, &error);
+                self.fail_entry(key, error);
+            }
+            (End::Stopped, Some(Intent::Requeue(replies))) => self.requeue(key, replies),
+            (End::Stopped, Some(Intent::Shutdown)) => {
+                self.set_state(key, DownloadState::Queued);
+                self.journal.progress(key);
+            }
+            (End::Stopped, Some(Intent::Pause(replies))) => {
+                self.set_state(key, DownloadState::Paused);
+                self.journal.download(key);
+                self.journal.then(Then::Event(DownloadEvent::Paused { id }));
+                for reply in replies {
+                    self.journal.then(Then::Reply(reply));
+                }
+            }
+            (End::Stopped, _) => {
+                self.set_state(key, DownloadState::Paused);
+                self.journal.download(key);
+            }
+        }
+    }
+
+    fn on_completed(&mut self, now: Instant, key: EntryKey, intent: Option<Intent>) {
+        let at = self.wall.unix_millis(now);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.completed_at = Some(at);
+        let id = entry.id;
+        self.set_state(key, DownloadState::Completed);
+        self.journal.download(key);
+        self.outputs.push_back(Output::Event(DownloadEvent::Completed { id }));
+        if let Some(Intent::Pause(replies) | Intent::Requeue(replies)) = intent {
+            // It was complete before it could stop.
+            for reply in replies {
+                self.journal.then(Then::Reply(reply));
+            }
+        }
+    }
+
+    fn answer_all(&mut self, intent: Option<Intent>, error: &EngineError) {
+        if let Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) = intent {
+            for reply in replies {
+                self.reply(reply, Err(error.clone()));
+            }
+        }
+    }
+
+    pub(super) fn check_entry(&mut self, key: EntryKey, repair: bool, reply: Token) {
+        let keys = self.take_keys();
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let action = if repair { "repair" } else { "verify" };
+        let part = entry.saved.part.clone().filter(|_| entry.state == DownloadState::Completed);
+        let (Some(part), None) = (part, &entry.running) else {
+            self.refuse(key, action, reply);
+            return;
+        };
+        let check = Check::new(part, entry.saved.total, entry.options.checksum.clone(), repair, keys);
+        entry.running = Some(Running::Check { check: Box::new(check), reply });
+        self.open_dir(Instant::ZERO, key);
+        self.touch(key);
+    }
+
+    pub(super) fn on_checked(&mut self, key: EntryKey, result: Result<Report, (DiskAction, DiskError)>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(Running::Check { reply, .. }) = &entry.running else { return };
+        let reply = *reply;
+        let name = entry.saved.part.as_ref().map(|part| part.final_name.clone());
+        let dir = entry.save_dir(&self.config).to_owned();
+        self.end_run(key);
+        let report = match result {
+            Ok(report) => report,
+            Err((action, error)) => {
+                let error = DownloadError::disk(action, &dir, name.as_ref(), error);
+                self.reply(reply, Err(error.into()));
+                return;
+            }
+        };
+        if let (Some(part), Some(entry)) = (report.repair.clone(), self.entries.get_mut(key)) {
+            entry.saved.part = Some(part);
+            entry.completed_at = None;
+            self.journal.progress(key);
+            self.requeue(key, Vec::new());
+        }
+        let (valid, detail) = (report.bad.is_empty(), describe(&report.finding));
+        self.reply(reply, Ok(Answer::Verified(VerifyReport { valid, bad_ranges: report.bad, detail })));
+    }
+
+    fn refuse(&mut self, key: EntryKey, action: &'static str, reply: Token) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let current_state = entry.state.name().to_owned();
+        self.reply(reply, Err(EngineError::InvalidState { action, current_state }));
+    }
+}
+
+fn describe(finding: &Finding) -> String {
+    match finding {
+        Finding::Verified => "the digest is right".to_owned(),
+        Finding::LengthOnly => "the length is right; no digest is known to compare with".to_owned(),
+        Finding::Missing => "the file is missing".to_owned(),
+        Finding::Length { actual, expected } => format!("the file has {actual} bytes instead of {expected}"),
+        Finding::Digest { actual, expected } => format!("expected {expected}, got {actual}"),
+    }
+}

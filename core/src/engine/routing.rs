@@ -1,0 +1,474 @@
+//! How the engine routes inputs down to its downloads, and their outputs up and out.
+
+use super::dirs::Acquired;
+use super::entry::{EntryKey, Running};
+use super::error::EngineError;
+use super::event::DownloadEvent;
+use super::flow::Share;
+use super::io::{Answer, BatchKey, DiskKey, LinkKey, Output};
+use super::journal::{Then, store_failed};
+use super::links;
+use super::machine::{CHECKPOINT_EVERY, DiskOwner, Engine, Who};
+use super::record::{Note, encode_id, encode_progress};
+use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
+use crate::base::store::{StoreError, StoreOp, Table};
+use crate::base::{Instant, LinkInput, RangeSet};
+use crate::download::check;
+use crate::download::http::{self, HttpDownload, HttpSaved, Start};
+use crate::download::target::{self, DiskTag};
+use crate::download::{DownloadError, DownloadId};
+use bytes::Bytes;
+use core::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn on_link(&mut self, now: Instant, link: LinkKey, input: LinkInput) {
+        let Some(Who { entry, slot }) = self.links.leased_to(link) else {
+            self.links.handle_link(now, link, input);
+            return;
+        };
+        if let Some(download) = self.entries.get_mut(entry).and_then(super::entry::Entry::http_mut) {
+            download.handle_link(now, slot, input);
+            self.touch(entry);
+        }
+    }
+
+    pub(super) fn on_disk(&mut self, now: Instant, key: DiskKey, result: DiskResult) {
+        match self.disk_ops.remove(&key) {
+            Some(DiskOwner::Entry(entry, tag)) => self.on_entry_disk(now, entry, tag, result),
+            Some(DiskOwner::Dir(dir)) => self.on_dir(now, dir, result),
+            None => {}
+        }
+    }
+
+    fn on_entry_disk(&mut self, now: Instant, key: EntryKey, tag: DiskTag, result: DiskResult) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match &mut entry.running {
+            Some(Running::Http(download)) => download.handle_disk(now, tag, result),
+            Some(Running::Check { check, .. }) => check.handle_disk(tag, result),
+            Some(Running::Remove(target)) => target.handle_disk(tag, result),
+            None => return,
+        }
+        if matches!(tag, DiskTag::Write(_)) {
+            self.checkpoint.at.get_or_insert(now + self.checkpoint.every);
+            if self.boot_id.is_some() {
+                self.note_at.get_or_insert(now + NOTE_EVERY);
+            }
+        }
+        self.touch(key);
+    }
+
+    fn on_dir(&mut self, now: Instant, dir: DirKey, result: DiskResult) {
+        let (waiting, result) = self.dirs.opened(dir, result.map(|_| ()));
+        for key in waiting {
+            self.tell_dir(now, key, result);
+        }
+    }
+
+    fn tell_dir(&mut self, now: Instant, key: EntryKey, result: Result<DirKey, DiskError>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match &mut entry.running {
+            Some(Running::Http(download)) => download.dir_ready(now, result),
+            Some(Running::Check { check, .. }) => check.dir_ready(result),
+            Some(Running::Remove(target)) => target.dir_ready(result),
+            None => return,
+        }
+        self.touch(key);
+    }
+
+    pub(super) fn on_stored(&mut self, now: Instant, batch: BatchKey, result: &Result<(), StoreError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "the store failed");
+        }
+        let entries = &self.entries;
+        let told = self.journal.done(now, batch, result.is_ok(), |key| entries.contains(key));
+        for then in told {
+            match (then, result) {
+                (Then::Recorded(key), result) => self.tell_recorded(now, key, result.as_ref().err()),
+                (Then::Reply(token), Ok(())) => self.reply(token, Ok(Answer::Done)),
+                (Then::Reply(token), Err(error)) => self.reply(token, Err(store_failed(error))),
+                (Then::Event(event), _) => self.outputs.push_back(Output::Event(event)),
+            }
+        }
+    }
+
+    fn tell_recorded(&mut self, now: Instant, key: EntryKey, error: Option<&StoreError>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if let Some(download) = entry.http_mut() {
+            match error {
+                None => download.recorded(now),
+                Some(error) => download.fail(now, DownloadError::Store(error.clone())),
+            }
+            self.touch(key);
+        }
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.closing) {
+            self.close();
+            return;
+        }
+        while let Some(key) = self.deadlines.pop_due(now) {
+            match self.entries.get_mut(key).and_then(|entry| entry.running.as_mut()) {
+                Some(Running::Http(download)) => download.handle_timeout(now),
+                Some(Running::Remove(target)) => target.handle_timeout(now),
+                Some(Running::Check { .. }) | None => {}
+            }
+            self.touch(key);
+        }
+        while let Some(key) = self.progress_due.pop_due(now) {
+            self.report_progress(now, key);
+        }
+        if due(self.checkpoint.at) {
+            self.make_durable(now);
+        }
+        if due(self.note_at) {
+            self.note_at = None;
+            self.write_note();
+        }
+        if due(self.flow_at) {
+            self.flow_at = None;
+        }
+        self.links.handle_timeout(now);
+    }
+
+    /// The only place where children's outputs are read. Ends when nothing is touched any more.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            while self.settle_one(now) {}
+            self.grant_credit(now);
+            if self.touched.is_empty() {
+                break;
+            }
+        }
+        self.commit(now);
+        self.finish_shutdown(now);
+    }
+
+    fn settle_one(&mut self, now: Instant) -> bool {
+        if let Some(key) = self.touched.pop_front() {
+            self.drain_entry(now, key);
+        } else if let Some(output) = self.links.poll_output() {
+            self.on_links(now, output);
+        } else if self.closing.is_none()
+            && let Some(key) = self.queue.pop()
+        {
+            self.start(now, key);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    // ----- running ---------------------------------------------------------------------------------------------------
+
+    fn start(&mut self, now: Instant, key: EntryKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let id = entry.id;
+        let plan = match entry.plan(&self.config) {
+            Ok(plan) => Arc::new(plan),
+            Err(error) => return self.fail_entry(key, error),
+        };
+        let mut saved = (*entry.saved).clone();
+        let trusted = trusted_note(&mut saved, self.notes.remove(&id));
+        let start = Start { saved, trusted, keys: self.next_keys, rng: self.rng.fork(), wall: self.wall };
+        self.next_keys += KEYS_EACH;
+        entry.running = Some(Running::Http(Box::new(HttpDownload::new(now, plan, start))));
+        self.set_state(key, super::status::DownloadState::Connecting);
+        self.outputs.push_back(Output::Event(DownloadEvent::Started { id }));
+        self.open_dir(now, key);
+        self.progress_due.set(key, Some(now + PROGRESS_EVERY));
+        self.touch(key);
+    }
+
+    /// Opens the directory of a download, or shares it.
+    pub(super) fn open_dir(&mut self, now: Instant, key: EntryKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let path: PathBuf = entry.save_dir(&self.config).to_owned();
+        entry.dir = Some(path.clone());
+        match self.dirs.acquire(&path, key) {
+            Acquired::Ready(dir) => self.tell_dir(now, key, Ok(dir)),
+            Acquired::Wait => {}
+            Acquired::Open(dir) => {
+                let op = DiskOp::OpenDir { dir, path };
+                self.emit_disk(DiskOwner::Dir(dir), op);
+            }
+        }
+    }
+
+    pub(super) fn take_keys(&mut self) -> u64 {
+        self.next_keys += KEYS_EACH;
+        self.next_keys - KEYS_EACH
+    }
+
+    /// What ran for a download is over.
+    pub(super) fn end_run(&mut self, key: EntryKey) {
+        self.deadlines.set(key, None);
+        self.progress_due.set(key, None);
+        self.queue.remove(key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.running = None;
+        if let Some(dir) = entry.dir.take().and_then(|path| self.dirs.release(&path)) {
+            self.emit_disk(DiskOwner::Dir(dir), DiskOp::CloseDir { dir });
+        }
+    }
+
+    fn drain_entry(&mut self, now: Instant, key: EntryKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.touched = false;
+        }
+        while let Some(entry) = self.entries.get_mut(key) {
+            match &mut entry.running {
+                Some(Running::Http(download)) => match download.poll_output() {
+                    Some(output) => self.on_http(now, key, output),
+                    None => break,
+                },
+                Some(Running::Check { check, .. }) => match check.poll_output() {
+                    Some(output) => self.on_check(key, output),
+                    None => break,
+                },
+                Some(Running::Remove(target)) => match target.poll_output() {
+                    Some(output) => self.on_remove(key, output),
+                    None => break,
+                },
+                None => break,
+            }
+        }
+        let Some(entry) = self.entries.get(key) else { return };
+        let (state, deadline) = (entry.running_state(), entry.poll_timeout());
+        self.deadlines.set(key, deadline);
+        if let Some(state) = state {
+            self.set_state(key, state);
+        }
+    }
+
+    fn on_http(&mut self, now: Instant, key: EntryKey, output: http::Output) {
+        match output {
+            http::Output::Lease { slot, origin } => self.links.lease(now, &origin, Who { entry: key, slot }),
+            http::Output::Unlease { slot, origin } => {
+                self.links.unlease(now, &origin, Who { entry: key, slot })
+            }
+            http::Output::Release { link, connection } => self.links.release(now, link, connection),
+            http::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
+            http::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
+            http::Output::Record => {
+                self.save(key);
+                self.journal.then(Then::Recorded(key));
+            }
+            http::Output::Durable => {
+                self.save(key);
+                if let Some(began) = self.checkpoint.began.take() {
+                    // A disk that needs long for a sync is asked less often.
+                    self.checkpoint.every =
+                        ((now - began) * 4).clamp(CHECKPOINT_EVERY, CHECKPOINT_EVERY * 10);
+                }
+            }
+            http::Output::Pace { origin, until } => self.links.pace(now, &origin, until),
+            http::Output::Ended(end) => self.on_ended(now, key, end),
+        }
+    }
+
+    /// Takes over what the store must know of a running download.
+    pub(super) fn save(&mut self, key: EntryKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            if let Some(saved) = entry.http().map(HttpDownload::saved) {
+                *entry.saved = saved;
+            }
+            self.journal.progress(key);
+        }
+    }
+
+    fn on_check(&mut self, key: EntryKey, output: check::Output) {
+        match output {
+            check::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
+            check::Output::Ended(result) => self.on_checked(key, result),
+        }
+    }
+
+    fn on_remove(&mut self, key: EntryKey, output: target::Output) {
+        match output {
+            target::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
+            target::Output::Stopped(_) => self.on_removed(key),
+            _ => {}
+        }
+    }
+
+    fn on_links(&mut self, now: Instant, output: links::Output<Who>) {
+        match output {
+            links::Output::Resolve { query, host } => self.outputs.push_back(Output::Resolve { query, host }),
+            links::Output::Connect { link, to, tls } => {
+                self.outputs.push_back(Output::Connect { link, to, tls })
+            }
+            links::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
+            links::Output::Leased { who, link, connection, reused } => {
+                let download = self.entries.get_mut(who.entry).and_then(super::entry::Entry::http_mut);
+                match download {
+                    Some(download) => download.leased(now, who.slot, link, connection, reused),
+                    None => self.links.release(now, link, connection),
+                }
+                self.touch(who.entry);
+            }
+            links::Output::Failed { who, error } => {
+                if let Some(download) =
+                    self.entries.get_mut(who.entry).and_then(super::entry::Entry::http_mut)
+                {
+                    download.lease_failed(now, who.slot, error);
+                    self.touch(who.entry);
+                }
+            }
+        }
+    }
+
+    fn emit_disk(&mut self, owner: DiskOwner, op: DiskOp) {
+        let key = DiskKey(self.next_disk);
+        self.next_disk += 1;
+        if op.completes() {
+            self.disk_ops.insert(key, owner);
+        }
+        self.outputs.push_back(Output::Disk { key, op });
+    }
+
+    // ----- credit, checkpoints, notes --------------------------------------------------------------------------------
+
+    /// Lets links read as much as memory and limits allow.
+    fn grant_credit(&mut self, now: Instant) {
+        let leased: Vec<(LinkKey, Who)> = self.links.leased().collect();
+        if leased.is_empty() {
+            self.flow_at = None;
+            return;
+        }
+        let credit = |who: &Who| self.entries.get(who.entry)?.http()?.credit(who.slot);
+        let granted: u64 = leased.iter().filter_map(|(_, who)| credit(who)).sum();
+        let running = self.queue.running().filter_map(|key| self.entries.get(key)?.http());
+        let backlog: u64 = running.map(HttpDownload::backlog).sum();
+        let mut round = self.flow.round(leased.len(), granted + backlog);
+        let first = self.flow.first(leased.len());
+        self.flow_at = None;
+        for (_, who) in leased[first..].iter().chain(&leased[..first]) {
+            let Some(entry) = self.entries.get_mut(who.entry) else { continue };
+            let Some(Running::Http(download)) = &mut entry.running else { continue };
+            let Some(credit) = download.credit(who.slot) else { continue };
+            match self.flow.grant(now, &mut round, &mut Share { credit, bucket: &mut entry.bucket }) {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    download.grant(now, who.slot, bytes);
+                    self.touch(who.entry);
+                }
+                Err(at) => self.flow_at = Some(self.flow_at.map_or(at, |old| old.min(at))),
+            }
+        }
+        // Credit only leaves: draining it changes nothing that credit depends on.
+        while let Some(key) = self.touched.pop_front() {
+            self.drain_entry(now, key);
+        }
+    }
+
+    fn make_durable(&mut self, now: Instant) {
+        self.checkpoint.at = None;
+        self.checkpoint.began = Some(now);
+        let running: Vec<EntryKey> = self.queue.running().collect();
+        for key in running {
+            if let Some(download) = self.entries.get_mut(key).and_then(super::entry::Entry::http_mut) {
+                download.checkpoint(now);
+                self.touch(key);
+            }
+        }
+    }
+
+    fn write_note(&mut self) {
+        let Some(boot_id) = self.boot_id else { return };
+        let note = |key| {
+            let entry = self.entries.get(key)?;
+            let (part, written) = entry.http()?.note()?;
+            Some((entry.id, part.identity?, written.clone()))
+        };
+        let written = self.queue.running().filter_map(note).collect();
+        self.outputs.push_back(Output::Note(Bytes::from(Note { boot_id, written }.encode())));
+    }
+
+    pub(super) fn report_progress(&mut self, now: Instant, key: EntryKey) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.state.is_active()) else { return };
+        let (id, progress) = (entry.id, entry.progress(now));
+        self.outputs.push_back(Output::Event(DownloadEvent::Progress { id, progress }));
+        self.progress_due.set(key, Some(now + PROGRESS_EVERY));
+    }
+
+    // ----- store -----------------------------------------------------------------------------------------------------
+
+    fn commit(&mut self, now: Instant) {
+        let Some(batch) = self.journal.take(now) else { return };
+        let mut ops =
+            Vec::with_capacity(batch.downloads.len() + batch.progress.len() + 2 * batch.deleted.len());
+        let key_of = |id: DownloadId| Bytes::copy_from_slice(&encode_id(id));
+        for entry in batch.downloads.iter().filter_map(|&key| self.entries.get(key)) {
+            let value = Bytes::from(entry.record().encode());
+            ops.push(StoreOp::Put { table: Table::Download, key: key_of(entry.id), value });
+        }
+        for entry in batch.progress.iter().filter_map(|&key| self.entries.get(key)) {
+            let value = Bytes::from(encode_progress(&entry.saved));
+            ops.push(StoreOp::Put { table: Table::Progress, key: key_of(entry.id), value });
+        }
+        for id in batch.deleted {
+            for table in [Table::Download, Table::Progress] {
+                ops.push(StoreOp::Delete { table, key: key_of(id) });
+            }
+        }
+        self.outputs.push_back(Output::Store { batch: batch.key, ops });
+    }
+
+    fn finish_shutdown(&mut self, now: Instant) {
+        if self.closing.is_none() || self.closed {
+            return;
+        }
+        let busy = self.entries.iter().any(|(_, entry)| entry.running.is_some());
+        if !busy && self.journal.is_quiet() {
+            self.links.close_idle(now);
+            while let Some(output) = self.links.poll_output() {
+                self.on_links(now, output);
+            }
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.outputs.push_back(Output::Closed);
+    }
+
+    pub(super) fn fail_entry(&mut self, key: EntryKey, error: EngineError) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let (id, retryable) = (entry.id, error.is_retryable());
+        let state = super::status::DownloadState::Error {
+            kind: error.kind().to_owned(),
+            message: error.to_string(),
+            retryable,
+        };
+        self.queue.remove(key);
+        self.set_state(key, state);
+        self.journal.download(key);
+        self.outputs.push_back(Output::Event(DownloadEvent::Failed { id, error, retryable }));
+    }
+}
+
+/// What a note of a killed process adds to what the store knows: only of the very file that the store knows of, or is
+/// about to.
+fn trusted_note(
+    saved: &mut HttpSaved,
+    note: Option<(crate::base::disk::FileIdentity, RangeSet)>,
+) -> RangeSet {
+    let (Some(part), Some((identity, ranges))) = (&mut saved.part, note) else { return RangeSet::new() };
+    if part.identity.is_some_and(|known| known != identity) {
+        return RangeSet::new();
+    }
+    part.identity = Some(identity);
+    ranges
+}
+
+/// How often progress is reported, per download.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// How often what was written is noted for the case that this process is killed.
+const NOTE_EVERY: Duration = Duration::from_millis(50);
+/// How many names of files and digests each run gets.
+const KEYS_EACH: u64 = 1 << 20;
