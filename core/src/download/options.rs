@@ -14,7 +14,7 @@ use std::path::PathBuf;
 ///     .filename("image.iso")
 ///     .mirror("https://mirror.example/image.iso")
 ///     .header("X-Api-Key", "secret")
-///     .max_connections(4usize);
+///     .max_connections(4);
 /// assert_eq!(options.mirrors.len(), 1);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,17 +56,19 @@ pub struct DownloadOptions {
     pub deadline: Option<core::time::Duration>,
 }
 
-/// A setter for each optional field, named as the field.
+/// A setter for each optional field, named as the field; `into` ones take whatever converts.
 macro_rules! setters {
-    ($($field:ident: $type:ty),* $(,)?) => {
-        $(
-            #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
-            #[must_use]
-            pub fn $field(mut self, $field: impl Into<$type>) -> Self {
-                self.$field = Some($field.into());
-                self
-            }
-        )*
+    ($(into $field:ident: $type:ty),* ; $($plain:ident: $plain_type:ty),* $(,)?) => {
+        $(setters!(@one $field, impl Into<$type>, $field.into());)*
+        $(setters!(@one $plain, $plain_type, $plain);)*
+    };
+    (@one $field:ident, $type:ty, $value:expr) => {
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, $field: $type) -> Self {
+            self.$field = Some($value);
+            self
+        }
     };
 }
 
@@ -77,11 +79,11 @@ impl DownloadOptions {
     }
 
     setters! {
-        save_dir: PathBuf,
-        filename: String,
-        user_agent: String,
-        referer: String,
-        cookies: Vec<String>,
+        into save_dir: PathBuf,
+        into filename: String,
+        into user_agent: String,
+        into referer: String,
+        into cookies: Vec<String>;
         checksum: ExpectedChecksum,
         max_connections: usize,
         max_download_speed: u64,

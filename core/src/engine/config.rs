@@ -108,17 +108,19 @@ impl Default for HttpConfig {
     }
 }
 
-/// A setter for each field, named as the field.
+/// A setter for each field, named as the field; `into` ones take whatever converts.
 macro_rules! setters {
-    ($($field:ident: $type:ty),* $(,)?) => {
-        $(
-            #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
-            #[must_use]
-            pub fn $field(mut self, $field: impl Into<$type>) -> Self {
-                self.$field = $field.into();
-                self
-            }
-        )*
+    ($(into $field:ident: $type:ty),* ; $($plain:ident: $plain_type:ty),* $(,)?) => {
+        $(setters!(@one $field, impl Into<$type>, $field.into());)*
+        $(setters!(@one $plain, $plain_type, $plain);)*
+    };
+    (@one $field:ident, $type:ty, $value:expr) => {
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, $field: $type) -> Self {
+            self.$field = $value;
+            self
+        }
     };
 }
 
@@ -129,18 +131,18 @@ impl EngineConfig {
     }
 
     setters! {
-        download_dir: PathBuf,
+        into download_dir: PathBuf,
+        into global_download_limit: Option<u64>,
+        into global_upload_limit: Option<u64>,
+        into user_agent: String,
+        into database_path: Option<PathBuf>;
         max_concurrent_downloads: usize,
         max_connections_per_download: usize,
         max_connections_per_host: usize,
         min_segment_size: u64,
-        global_download_limit: Option<u64>,
-        global_upload_limit: Option<u64>,
-        user_agent: String,
         allocation_mode: AllocationMode,
         on_conflict: ConflictPolicy,
         on_change: OnChange,
-        database_path: Option<PathBuf>,
         buffer_budget: u64,
         http: HttpConfig,
     }
@@ -199,6 +201,7 @@ impl HttpConfig {
     }
 
     setters! {
+        into ca_certificate: Option<PathBuf>;
         connect_timeout: Duration,
         read_timeout: Duration,
         max_redirects: usize,
@@ -206,7 +209,6 @@ impl HttpConfig {
         retry_delay: Duration,
         max_retry_delay: Duration,
         keep_alive: Duration,
-        ca_certificate: Option<PathBuf>,
         accept_invalid_certs: bool,
     }
 }

@@ -7,7 +7,7 @@ use crate::base::{FileName, RangeSet};
 use crate::download::http::HttpSaved;
 use crate::download::target::Part;
 use crate::download::{ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, OnChange};
-use crate::wire::bencode::{DictEncoder, Document, Value, encode};
+use crate::wire::bencode::{DictEncoder, Document, ListEncoder, Value, encode};
 use crate::wire::http::Validator;
 use core::time::Duration;
 use std::path::PathBuf;
@@ -212,14 +212,8 @@ pub fn encode_progress(saved: &HttpSaved) -> Vec<u8> {
             if let Some(validator) = &saved.validator {
                 d.entry(b"validator", |e| e.dict(|d| put_validator(d, validator)));
             }
-            let mirrors = &saved.validators;
             d.entry(b"validators", |e| {
-                e.list(|l| {
-                    for validator in mirrors {
-                        let validator = validator.clone().unwrap_or_default();
-                        l.item(|e| e.dict(|d| put_validator(d, &validator)));
-                    }
-                })
+                e.list(|l| saved.validators.iter().for_each(|v| put_mirror(l, v.as_ref())))
             });
             if let Some(part) = &saved.part {
                 d.entry(b"final name", |e| e.str(part.final_name.as_str()));
@@ -274,17 +268,7 @@ impl Note {
                 d.entry(b"v", |e| e.int(VERSION));
                 d.entry(b"boot", |e| e.bytes(&self.boot_id));
                 d.entry(b"written", |e| {
-                    e.list(|l| {
-                        for (id, identity, written) in &self.written {
-                            l.item(|e| {
-                                e.dict(|d| {
-                                    d.entry(b"id", |e| e.bytes(id.as_uuid().as_bytes()));
-                                    put_identity(d, Some(*identity));
-                                    put_ranges(d, b"ranges", written);
-                                })
-                            });
-                        }
-                    })
+                    e.list(|l| self.written.iter().for_each(|written| put_written(l, written)))
                 });
             })
         })
@@ -355,6 +339,21 @@ fn put_validator(d: &mut DictEncoder<'_>, validator: &Validator) {
     if let Some(date) = &validator.last_modified {
         d.entry(b"date", |e| e.str(date));
     }
+}
+
+fn put_mirror(l: &mut ListEncoder<'_>, validator: Option<&Validator>) {
+    let validator = validator.cloned().unwrap_or_default();
+    l.item(|e| e.dict(|d| put_validator(d, &validator)));
+}
+
+fn put_written(l: &mut ListEncoder<'_>, (id, identity, written): &(DownloadId, FileIdentity, RangeSet)) {
+    l.item(|e| {
+        e.dict(|d| {
+            d.entry(b"id", |e| e.bytes(id.as_uuid().as_bytes()));
+            put_identity(d, Some(*identity));
+            put_ranges(d, b"ranges", written);
+        })
+    });
 }
 
 fn put_identity(d: &mut DictEncoder<'_>, identity: Option<FileIdentity>) {
