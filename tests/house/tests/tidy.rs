@@ -1,0 +1,97 @@
+//! Every house rule over this workspace.
+
+use gosh_dl_house::tree::{Source, read, root, sources};
+use gosh_dl_house::{Fault, floors, manifests, purity, sizes, words};
+use std::process::Command;
+
+fn assert_none(faults: &[Fault]) {
+    let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+fn core_sources() -> Vec<Source> {
+    let found = sources("core/src", ".rs");
+    assert!(found.len() > 20, "core has more files than {}", found.len());
+    found
+}
+
+#[test]
+fn floors_name_only_floors_below() {
+    assert_none(&floors::check(&core_sources()));
+}
+
+#[test]
+fn core_touches_no_clock_no_randomness_and_no_world() {
+    assert_none(&purity::check(&core_sources()));
+}
+
+#[test]
+fn core_forbids_unsafe_code() {
+    assert_none(&purity::check_root(&Source::sample("core/src/lib.rs", &read("core/src/lib.rs"))));
+}
+
+#[test]
+fn core_depends_on_no_runtime_socket_or_database() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = [
+        "tree",
+        "-e",
+        "normal,build",
+        "-p",
+        "gosh-dl-core",
+        "--all-features",
+        "--offline",
+        "--prefix",
+        "none",
+    ];
+    let output = Command::new(cargo).args(arguments).current_dir(root()).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let listing = String::from_utf8_lossy(&output.stdout);
+    assert!(listing.contains("bytes v1"), "the listing is not what it should be:\n{listing}");
+    assert_none(&purity::check_packages(&listing));
+}
+
+#[test]
+fn files_stay_short() {
+    assert_none(&sizes::check_files(&sources("", ".rs")));
+}
+
+#[test]
+fn drivers_stay_thin() {
+    for driver in ["runtime-tokio/src", "runtime-smol/src"] {
+        if root().join(driver).exists() {
+            assert_none(&sizes::check_driver(driver, &sources(driver, ".rs")));
+        }
+    }
+}
+
+#[test]
+fn no_source_holds_unfinished_work_or_a_vague_name() {
+    assert_none(&words::check(&sources("", ".rs")));
+}
+
+#[test]
+fn every_module_of_core_says_what_it_is() {
+    assert_none(&words::check_module_docs(&core_sources()));
+}
+
+#[test]
+fn every_crate_says_what_it_is_and_keeps_the_lints() {
+    let manifests = sources("", "Cargo.toml");
+    assert!(manifests.len() > 5);
+    assert_none(&manifests.iter().flat_map(manifests::check_manifest).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_readme_names_its_commands() {
+    assert_none(&manifests::check_readme(&Source::sample("README.md", &read("README.md"))));
+    assert!(read(".ci/run").contains(manifests::COMMANDS[1]), "CI runs the README's test command");
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    for page in sources("", ".md") {
+        let directory = root().join(&page.path).parent().expect("a file has one").to_path_buf();
+        assert_none(&manifests::check_links(&page, |target| directory.join(target).exists()));
+    }
+}
