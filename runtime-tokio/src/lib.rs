@@ -1,1 +1,140 @@
-//! Work starts here.
+//! The gosh-dl download engine on tokio.
+//!
+//! ```no_run
+//! use gosh_dl_tokio::{DownloadEngine, DownloadOptions, EngineConfig};
+//!
+//! # async fn run() -> Result<(), gosh_dl_tokio::EngineError> {
+//! let engine = DownloadEngine::new(EngineConfig::new().download_dir("/tmp")).await?;
+//! let id = engine.add_http("https://example.com/file.iso", DownloadOptions::new()).await?;
+//! engine.wait(id).await?;
+//! engine.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod link;
+
+pub use gosh_dl_core::base::disk::{AllocationMode, Digest, HashAlgorithm};
+pub use gosh_dl_core::base::store::{MemoryStore, Record, Store, StoreError, StoreOp, Table};
+pub use gosh_dl_core::download::{
+    ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange,
+    ParseChecksumError,
+};
+pub use gosh_dl_core::engine::{
+    BatchResult, DownloadEvent, DownloadKind, DownloadMetadata, DownloadProgress, DownloadState,
+    DownloadStatus, EngineConfig, EngineError, GlobalStats, HttpConfig, NetworkErrorKind, ProtocolErrorKind,
+    StorageErrorKind, VerifyReport,
+};
+pub use gosh_dl_redb::RedbStore;
+pub use gosh_dl_runtime::{EventStream, Handle};
+
+use gosh_dl_core::base::LinkOutput;
+use gosh_dl_core::engine::{LinkKey, TlsRequest};
+use gosh_dl_runtime::buffers::BufferPool;
+use gosh_dl_runtime::{Driver, Inbox, Transport, Turn};
+use link::LinkHandle;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The result of an engine call.
+pub type Result<T> = core::result::Result<T, EngineError>;
+
+/// Types that can be serialised, for applications that pass them on (feature `serde` of `gosh-dl-core`).
+pub mod protocol {
+    pub use gosh_dl_core::download::{DownloadId, DownloadPriority, ExpectedChecksum};
+    pub use gosh_dl_core::engine::{
+        DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus, GlobalStats,
+        VerifyReport,
+    };
+}
+
+/// The engine, driven by a task on the tokio runtime that it was made on. Its calls are those of [`Handle`].
+#[derive(Debug)]
+pub struct DownloadEngine {
+    handle: Handle,
+}
+
+impl DownloadEngine {
+    /// Starts an engine. State is kept in the redb database at `config.database_path`, or in memory where that is
+    /// `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] for a setting out of range; [`EngineError::Database`] where the database cannot be
+    /// opened: in use by another process, written by a newer version, or damaged.
+    pub async fn new(config: EngineConfig) -> Result<Arc<Self>> {
+        let store = match &config.database_path {
+            Some(path) => Some(Box::new(RedbStore::open(path)?) as Box<dyn Store>),
+            None => None,
+        };
+        Self::launch(config, store)
+    }
+
+    /// Starts an engine whose state is kept in `store`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub async fn with_store(config: EngineConfig, store: Box<dyn Store>) -> Result<Arc<Self>> {
+        Self::launch(config, Some(store))
+    }
+
+    fn launch(config: EngineConfig, store: Option<Box<dyn Store>>) -> Result<Arc<Self>> {
+        let budget = usize::try_from(config.buffer_budget).unwrap_or(usize::MAX);
+        let (handle, driver) = Handle::start(config, store)?;
+        let pool = Arc::new(BufferPool::new(budget));
+        let links = Links { links: HashMap::new(), inbox: driver.inbox(), pool };
+        tokio::spawn(drive(driver, links));
+        Ok(Arc::new(Self { handle }))
+    }
+}
+
+impl Deref for DownloadEngine {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// The turn loop.
+async fn drive(mut driver: Driver, mut links: Links) {
+    while let Turn::Wait(deadline) = driver.turn(&mut links) {
+        let ready = poll_fn(|cx| driver.poll_ready(cx));
+        match deadline {
+            Some(at) => drop(tokio::time::timeout_at(at.into(), ready).await),
+            None => ready.await,
+        }
+    }
+}
+
+/// The sockets.
+struct Links {
+    links: HashMap<LinkKey, LinkHandle>,
+    inbox: Arc<Inbox>,
+    pool: Arc<BufferPool>,
+}
+
+impl Transport for Links {
+    fn connect(&mut self, link: LinkKey, to: SocketAddr, tls: Option<TlsRequest>) {
+        let handle = LinkHandle::connect(link, to, tls, Arc::clone(&self.inbox), Arc::clone(&self.pool));
+        self.links.insert(link, handle);
+    }
+
+    fn link(&mut self, link: LinkKey, output: LinkOutput) {
+        if let Some(handle) = self.links.get(&link)
+            && !handle.order(output)
+        {
+            self.links.remove(&link);
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.links.values().for_each(LinkHandle::abort);
+    }
+}

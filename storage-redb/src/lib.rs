@@ -1,1 +1,200 @@
-//! Work starts here.
+//! The [`Store`] of the gosh-dl engine on redb: one file, transactional, safe across power cuts.
+//!
+//! Besides the database `state.redb` lies `state.redb.note`, which spares work after the death of a process and may be
+//! deleted at any time.
+
+mod note;
+
+use gosh_dl_core::base::store::{Record, Store, StoreError, StoreOp, Table};
+use note::NoteFile;
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    TableError,
+};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A store in one redb file.
+#[derive(Debug)]
+pub struct RedbStore {
+    database: Database,
+    path: PathBuf,
+    note: Option<NoteFile>,
+}
+
+impl RedbStore {
+    /// Opens the store at `path`, and makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InUse`] while another process has it open, [`StoreError::NewerVersion`] for one that a newer
+    /// version wrote, [`StoreError::Corrupt`] for a file that is damaged or no store.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            std::fs::create_dir_all(dir).map_err(|error| from_io(&error))?;
+        }
+        let fresh = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+        let database = Database::builder().set_cache_size(CACHE).create(path).map_err(from_open)?;
+        let store = Self { database, path: path.to_owned(), note: None };
+        if fresh {
+            store.write_version()?;
+        } else {
+            store.check_version()?;
+        }
+        Ok(store)
+    }
+
+    fn write_version(&self) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin_write().map_err(other)?;
+        transaction.set_durability(Durability::Immediate).map_err(other)?;
+        {
+            let mut meta = transaction.open_table(definition(Table::Meta)).map_err(from_table)?;
+            meta.insert(VERSION_KEY, &VERSION.to_be_bytes()[..]).map_err(from_storage)?;
+        }
+        transaction.commit().map_err(other)
+    }
+
+    fn check_version(&self) -> Result<(), StoreError> {
+        let read = self.database.begin_read().map_err(other)?;
+        let meta = match read.open_table(definition(Table::Meta)) {
+            Ok(meta) => meta,
+            // Made, but its process died before the first commit.
+            Err(TableError::TableDoesNotExist(_)) => return self.write_version(),
+            Err(error) => return Err(from_table(error)),
+        };
+        let Some(version) = meta.get(VERSION_KEY).map_err(from_storage)? else {
+            return Err(StoreError::Corrupt("it has no version".to_owned()));
+        };
+        let bytes = <[u8; 4]>::try_from(version.value());
+        let found =
+            bytes.map(u32::from_be_bytes).map_err(|_| StoreError::Corrupt("bad version".to_owned()))?;
+        if found > VERSION {
+            return Err(StoreError::NewerVersion { found, supported: VERSION });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self) -> Result<&mut NoteFile, StoreError> {
+        if self.note.is_none() {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".note");
+            self.note = Some(NoteFile::open(Path::new(&name)).map_err(|error| from_io(&error))?);
+        }
+        self.note.as_mut().ok_or_else(|| StoreError::Io("no note file".to_owned()))
+    }
+}
+
+impl Store for RedbStore {
+    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+        let read = self.database.begin_read().map_err(other)?;
+        let mut records = Vec::new();
+        for table in Table::ALL {
+            let open = match read.open_table(definition(table)) {
+                Ok(open) => open,
+                Err(TableError::TableDoesNotExist(_)) => continue,
+                Err(error) => return Err(from_table(error)),
+            };
+            for entry in open.iter().map_err(from_storage)? {
+                let (key, value) = entry.map_err(from_storage)?;
+                if table == Table::Meta && key.value() == VERSION_KEY {
+                    continue;
+                }
+                records.push(Record { table, key: key.value().to_vec(), value: value.value().to_vec() });
+            }
+        }
+        Ok(records)
+    }
+
+    fn commit(&mut self, batch: &[StoreOp]) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin_write().map_err(other)?;
+        transaction.set_durability(Durability::Immediate).map_err(other)?;
+        for table in Table::ALL {
+            let mine = |op: &&StoreOp| match op {
+                StoreOp::Put { table: of, .. } | StoreOp::Delete { table: of, .. } => *of == table,
+            };
+            if !batch.iter().any(|op| mine(&op)) {
+                continue;
+            }
+            // Operations on one key are in one table, so going table by table keeps their order.
+            let mut open = transaction.open_table(definition(table)).map_err(from_table)?;
+            for op in batch.iter().filter(mine) {
+                match op {
+                    StoreOp::Put { key, value, .. } => {
+                        drop(open.insert(&key[..], &value[..]).map_err(from_storage)?)
+                    }
+                    StoreOp::Delete { key, .. } => drop(open.remove(&key[..]).map_err(from_storage)?),
+                }
+            }
+        }
+        transaction.commit().map_err(other)
+    }
+
+    fn save_note(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.note()?.save(note).map_err(|error| from_io(&error))
+    }
+
+    fn load_note(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".note");
+        if !Path::new(&name).exists() {
+            return Ok(None);
+        }
+        self.note()?.load().map_err(|error| from_io(&error))
+    }
+}
+
+fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+    TableDefinition::new(match table {
+        Table::Download => "download",
+        Table::Progress => "progress",
+        _ => "meta",
+    })
+}
+
+fn from_open(error: DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+        DatabaseError::Storage(error) => from_storage(error),
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+fn from_table(error: TableError) -> StoreError {
+    match error {
+        TableError::Storage(error) => from_storage(error),
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+fn from_storage(error: StorageError) -> StoreError {
+    match error {
+        StorageError::Io(error) => from_io(&error),
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+/// Errors of transactions: what is not the disk's fault is the file's.
+fn other(error: impl Into<redb::Error>) -> StoreError {
+    match error.into() {
+        redb::Error::Io(error) => from_io(&error),
+        redb::Error::DatabaseAlreadyOpen => StoreError::InUse,
+        error => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+fn from_io(error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+        // A truncated file, or one that is too short to be a database.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => StoreError::Corrupt(error.to_string()),
+        _ => StoreError::Io(error.to_string()),
+    }
+}
+
+/// The version of the file format that this build writes.
+const VERSION: u32 = 1;
+/// Not 16 bytes long, so that it is no download's key.
+const VERSION_KEY: &[u8] = b"version";
+/// The database's page cache in bytes: records are few and small.
+const CACHE: usize = 1 << 20;

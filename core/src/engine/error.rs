@@ -71,6 +71,9 @@ pub enum EngineError {
         /// The state it is in.
         current_state: String,
     },
+    /// The download failed earlier, for this reason.
+    #[error("{0}")]
+    Failed(String),
     /// The engine is shutting down or gone.
     #[error("the engine has shut down")]
     Shutdown,
@@ -118,6 +121,7 @@ impl EngineError {
             Self::NotFound(_) => "not_found",
             Self::AlreadyExists(_) => "already_exists",
             Self::InvalidState { .. } => "invalid_state",
+            Self::Failed(_) => "failed",
             Self::Shutdown => "shutdown",
             Self::Database(_) => "database",
             Self::Internal(_) => "internal",
