@@ -1,1 +1,9 @@
-//! Work starts here.
+//! The runtime-neutral half of a gosh-dl driver.
+pub mod buffers;
+pub mod disk;
+pub mod events;
+pub mod names;
+pub mod store_thread;
+/// Placeholder.
+#[derive(Debug)]
+pub struct DownloadEngine;

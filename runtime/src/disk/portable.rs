@@ -1,0 +1,90 @@
+//! Files by std alone, for platforms without `openat`.
+//!
+//! What is weaker here than on Unix: a directory is its path, so whoever can replace the directory can redirect what
+//! is opened later; links are looked for before a file is opened, not by the opening itself; a rename without
+//! replacing checks first; there is no file identity, so a file is recognised by its name alone; and directories are
+//! not synced.
+
+use super::perform::file_stat;
+use bytes::Bytes;
+use gosh_dl_core::base::FileName;
+use gosh_dl_core::base::disk::{FileStat, OpenMode};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// A directory by its path.
+pub(super) struct Dir(PathBuf);
+
+impl Dir {
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        match path.metadata()?.is_dir() {
+            true => Ok(Self(path.canonicalize()?)),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    pub(super) fn stat(&self, name: &FileName) -> io::Result<Option<FileStat>> {
+        match self.0.join(name.as_str()).symlink_metadata() {
+            Ok(metadata) => Ok(Some(from_metadata(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn open(&self, name: &FileName, mode: OpenMode) -> io::Result<File> {
+        if mode == OpenMode::Existing && self.stat(name)?.is_some_and(|found| !found.regular) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let create = mode == OpenMode::CreateNew;
+        OpenOptions::new().read(true).write(true).create_new(create).open(self.0.join(name.as_str()))
+    }
+
+    pub(super) fn rename(&self, from: &FileName, to: &FileName, replace: bool) -> io::Result<()> {
+        if !replace && self.stat(to)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        std::fs::rename(self.0.join(from.as_str()), self.0.join(to.as_str()))
+    }
+
+    pub(super) fn remove(&self, name: &FileName) -> io::Result<()> {
+        std::fs::remove_file(self.0.join(name.as_str()))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the same face as on Unix, where it can fail")]
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn stat(file: &File) -> io::Result<FileStat> {
+    Ok(from_metadata(&file.metadata()?))
+}
+
+fn from_metadata(metadata: &Metadata) -> FileStat {
+    file_stat(0, 0, metadata.len(), metadata.is_file())
+}
+
+pub(super) fn is_local(_file: &File) -> bool {
+    false
+}
+
+pub(super) fn allocate(_file: &File, _len: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn write_all_at(mut file: &File, offset: u64, data: &[Bytes]) -> io::Result<()> {
+    let _one_at_a_time = CURSOR.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    data.iter().try_for_each(|part| file.write_all(part))
+}
+
+pub(super) fn read_at(mut file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    let _one_at_a_time = CURSOR.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.read(into)
+}
+
+/// A file has one cursor, and two threads may use one file.
+static CURSOR: Mutex<()> = Mutex::new(());

@@ -1,0 +1,251 @@
+//! The one thread that talks to the store, because a commit waits for the disk.
+
+use bytes::Bytes;
+use gosh_dl_core::base::store::{Store, StoreError, StoreOp};
+use gosh_dl_core::engine::BatchKey;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What is called when a batch is durable or has failed, on the store's thread.
+pub type StoreDone = Arc<dyn Fn(BatchKey, Result<(), StoreError>) + Send + Sync>;
+
+/// Owns a [`Store`] and makes its blocking calls on a thread that starts with the first of them.
+pub struct StoreThread {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    done: StoreDone,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The store while no thread has it.
+    store: Option<Box<dyn Store>>,
+    batches: VecDeque<(BatchKey, Vec<StoreOp>)>,
+    /// The newest note; older ones that were not written yet are no longer wanted.
+    note: Option<Bytes>,
+    running: bool,
+    closing: bool,
+}
+
+impl StoreThread {
+    /// Takes the store; no thread starts yet.
+    pub fn new(store: Box<dyn Store>, done: StoreDone) -> Self {
+        let state = State { store: Some(store), ..State::default() };
+        Self { shared: Arc::new(Shared { done, state: Mutex::new(state), changed: Condvar::new() }) }
+    }
+
+    /// Queues a batch.
+    pub fn commit(&self, batch: BatchKey, ops: Vec<StoreOp>) {
+        let mut state = self.shared.state();
+        if !state.closing {
+            state.batches.push_back((batch, ops));
+            self.wake(state);
+        }
+    }
+
+    /// Queues a note, in place of an earlier one that is not written yet.
+    pub fn note(&self, note: Bytes) {
+        let mut state = self.shared.state();
+        if !state.closing {
+            state.note = Some(note);
+            self.wake(state);
+        }
+    }
+
+    /// Writes what is queued, closes the store, and waits for that up to `patience`. Returns whether it is closed.
+    pub fn close(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.state();
+        state.closing = true;
+        let unused = state.store.take();
+        self.shared.changed.notify_all();
+        while state.running {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        drop(unused);
+        true
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let Some(store) = state.store.take() else {
+            drop(state);
+            self.shared.changed.notify_all();
+            return;
+        };
+        state.running = true;
+        drop(state);
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("gosh-store".into()).stack_size(STACK);
+        if let Err(error) = thread.spawn(move || shared.run(store)) {
+            tracing::warn!(%error, "cannot start the store's thread");
+            let mut state = self.shared.state();
+            state.running = false;
+            state.closing = true;
+            let failed = std::mem::take(&mut state.batches);
+            drop(state);
+            let error = StoreError::Io(error.to_string());
+            failed.into_iter().for_each(|(batch, _)| (self.shared.done)(batch, Err(error.clone())));
+        }
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.close(DROP_PATIENCE);
+    }
+}
+
+impl std::fmt::Debug for StoreThread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreThread").finish_non_exhaustive()
+    }
+}
+
+enum Work {
+    Commit(BatchKey, Vec<StoreOp>),
+    Note(Bytes),
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut store: Box<dyn Store>) {
+        while let Some(work) = self.next() {
+            match work {
+                Work::Commit(batch, ops) => (self.done)(batch, store.commit(&ops)),
+                Work::Note(note) => {
+                    if let Err(error) = store.save_note(&note) {
+                        // A note only ever spares work after a crash.
+                        tracing::debug!(%error, "note not saved");
+                    }
+                }
+            }
+        }
+        drop(store);
+        self.state().running = false;
+        self.changed.notify_all();
+    }
+
+    /// Batches go first: a note says what came after them.
+    fn next(&self) -> Option<Work> {
+        let mut state = self.state();
+        loop {
+            if let Some((batch, ops)) = state.batches.pop_front() {
+                return Some(Work::Commit(batch, ops));
+            }
+            if let Some(note) = state.note.take() {
+                return Some(Work::Note(note));
+            }
+            if state.closing {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// redb's B-tree code is the deepest that runs here.
+const STACK: usize = 512 << 10;
+/// How long dropping waits for a commit that is under way.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gosh_dl_core::base::store::{MemoryStore, Record, Table};
+    use std::sync::mpsc;
+
+    fn put(key: u8) -> Vec<StoreOp> {
+        let key = Bytes::copy_from_slice(&[key]);
+        vec![StoreOp::Put { table: Table::Download, value: key.clone(), key }]
+    }
+
+    fn started(store: impl Store) -> (StoreThread, mpsc::Receiver<(BatchKey, Result<(), StoreError>)>) {
+        let (sender, receiver) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let done = move |batch, result| {
+            let _ = sender.lock().unwrap().send((batch, result));
+        };
+        (StoreThread::new(Box::new(store), Arc::new(done)), receiver)
+    }
+
+    #[test]
+    fn batches_are_committed_in_order_and_notes_are_kept() {
+        let mut memory = MemoryStore::new();
+        let (thread, done) = started(memory.clone());
+        (1..=3).for_each(|key| thread.commit(BatchKey(u64::from(key)), put(key)));
+        let keys: Vec<u64> = (1..=3).map(|_| done.recv().unwrap().0.0).collect();
+        assert_eq!(keys, [1, 2, 3]);
+        thread.note(Bytes::from_static(b"note"));
+        assert!(thread.close(Duration::from_secs(5)));
+        assert_eq!(memory.load_note().unwrap().unwrap(), b"note");
+        assert_eq!(memory.load().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn closing_writes_what_is_queued_and_takes_nothing_more() {
+        let mut memory = MemoryStore::new();
+        let (thread, _done) = started(memory.clone());
+        (0..100).for_each(|key| thread.commit(BatchKey(u64::from(key)), put(key)));
+        assert!(thread.close(Duration::from_secs(5)));
+        thread.commit(BatchKey(100), put(100));
+        assert_eq!(memory.load().unwrap().len(), 100);
+    }
+
+    /// Holds its first commit until the test lets it go on; counts notes.
+    struct Slow {
+        go: mpsc::Receiver<()>,
+        notes: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Store for Slow {
+        fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn commit(&mut self, _: &[StoreOp]) -> Result<(), StoreError> {
+            let _ = self.go.recv();
+            Ok(())
+        }
+        fn save_note(&mut self, note: &[u8]) -> Result<(), StoreError> {
+            let _ = self.notes.send(note.to_vec());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_the_newest_note_is_written() {
+        let (go, wait) = mpsc::channel();
+        let (notes, saved) = mpsc::channel();
+        let (thread, done) = started(Slow { go: wait, notes });
+        thread.commit(BatchKey(1), put(1));
+        (0..5).for_each(|number| thread.note(Bytes::copy_from_slice(&[number])));
+        go.send(()).unwrap();
+        done.recv().unwrap().1.unwrap();
+        assert!(thread.close(Duration::from_secs(5)));
+        assert_eq!(saved.iter().last(), Some(vec![4]));
+        assert!(saved.try_recv().is_err());
+    }
+
+    #[test]
+    fn closing_is_bounded_while_the_store_hangs() {
+        let (go, wait) = mpsc::channel();
+        let (thread, _done) = started(Slow { go: wait, notes: mpsc::channel().0 });
+        thread.commit(BatchKey(1), put(1));
+        assert!(!thread.close(Duration::from_millis(20)));
+        go.send(()).unwrap();
+        assert!(thread.close(Duration::from_secs(5)));
+    }
+}
