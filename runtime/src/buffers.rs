@@ -52,6 +52,9 @@ impl BufferPool {
 
     /// Gives back what is left of a buffer after the bytes read were split off.
     pub fn give_back(&self, mut buffer: BytesMut) {
+        if buffer.capacity() == 0 {
+            return;
+        }
         buffer.clear();
         let mut pool = self.pool();
         let full = (pool.open.len() + pool.retired.len() + 1) * Self::SIZE > self.retain;

@@ -4,6 +4,7 @@ pub mod disk;
 pub mod events;
 pub mod names;
 pub mod store_thread;
+pub mod tls;
 /// Placeholder.
 #[derive(Debug)]
 pub struct DownloadEngine;
