@@ -30,8 +30,7 @@ pub use gosh_dl_runtime::{EventStream, Handle};
 
 use gosh_dl_core::base::LinkOutput;
 use gosh_dl_core::engine::{LinkKey, TlsRequest};
-use gosh_dl_runtime::buffers::BufferPool;
-use gosh_dl_runtime::{Driver, Inbox, Transport, Turn};
+use gosh_dl_runtime::{Driver, LinkContext, Transport, Turn};
 use link::LinkHandle;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -83,10 +82,9 @@ impl DownloadEngine {
     }
 
     fn launch(config: EngineConfig, store: Option<Box<dyn Store>>) -> Result<Arc<Self>> {
-        let budget = usize::try_from(config.buffer_budget).unwrap_or(usize::MAX);
-        let (handle, driver) = Handle::start(config, store)?;
-        let pool = Arc::new(BufferPool::new(budget));
-        let links = Links { links: HashMap::new(), inbox: driver.inbox(), pool };
+        let (handle, driver) = Handle::start(config.clone(), store)?;
+        let context = Arc::new(LinkContext::new(&config, driver.inbox()));
+        let links = Links { links: HashMap::new(), context, sweep_at: FEW };
         tokio::spawn(drive(driver, links));
         Ok(Arc::new(Self { handle }))
     }
@@ -114,20 +112,26 @@ async fn drive(mut driver: Driver, mut links: Links) {
 /// The sockets.
 struct Links {
     links: HashMap<LinkKey, LinkHandle>,
-    inbox: Arc<Inbox>,
-    pool: Arc<BufferPool>,
+    context: Arc<LinkContext>,
+    /// At how many links those that have ended are looked for.
+    sweep_at: usize,
 }
 
 impl Transport for Links {
     fn connect(&mut self, link: LinkKey, to: SocketAddr, tls: Option<TlsRequest>) {
-        let handle = LinkHandle::connect(link, to, tls, Arc::clone(&self.inbox), Arc::clone(&self.pool));
-        self.links.insert(link, handle);
+        if self.links.len() >= self.sweep_at {
+            self.links.retain(|_, handle| !handle.is_over());
+            self.sweep_at = self.links.len() * 2 + FEW;
+        }
+        self.links.insert(link, LinkHandle::connect(link, to, tls, Arc::clone(&self.context)));
     }
 
     fn link(&mut self, link: LinkKey, output: LinkOutput) {
-        if let Some(handle) = self.links.get(&link)
-            && !handle.order(output)
-        {
+        let close = output == LinkOutput::Close;
+        if let Some(handle) = self.links.get(&link) {
+            handle.order(output);
+        }
+        if close {
             self.links.remove(&link);
         }
     }
@@ -138,3 +142,6 @@ impl Drop for Links {
         self.links.values().for_each(LinkHandle::abort);
     }
 }
+
+/// So many links that have ended may lie about.
+const FEW: usize = 16;

@@ -1,0 +1,282 @@
+//! The turn of a driver: feeds the engine and performs its outputs, all but what needs sockets.
+
+use crate::disk::DiskExecutor;
+use crate::events::EventHub;
+use crate::inbox::Inbox;
+use crate::names::Resolver;
+use crate::store_thread::StoreThread;
+use futures_channel::oneshot;
+use gosh_dl_core::base::store::{MemoryStore, Store};
+use gosh_dl_core::base::{Instant, LinkOutput};
+use gosh_dl_core::engine::{
+    Answer, Engine, EngineConfig, EngineError, EngineStart, Input, LinkKey, Output, TlsRequest, Token,
+};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+/// What a runtime supplies: links over its sockets.
+pub trait Transport {
+    /// Opens a link, as [`Output::Connect`] says.
+    fn connect(&mut self, link: LinkKey, to: SocketAddr, tls: Option<TlsRequest>);
+
+    /// Does something on a link, as [`Output::Link`] says; one that is gone is ignored.
+    fn link(&mut self, link: LinkKey, output: LinkOutput);
+}
+
+/// What the handle and the driver share.
+pub(crate) struct Shared {
+    engine: Mutex<Engine>,
+    clock: Clock,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) events: EventHub,
+    replies: Mutex<Replies>,
+    disk: DiskExecutor,
+    names: Resolver,
+    store: StoreThread,
+}
+
+#[derive(Default)]
+struct Replies {
+    next: u64,
+    waiting: HashMap<u64, oneshot::Sender<Result<Answer, EngineError>>>,
+    closing: Vec<oneshot::Sender<()>>,
+    closed: bool,
+}
+
+/// Drives one engine. A runtime calls [`turn`](Self::turn) whenever [`poll_ready`](Self::poll_ready) is ready or the
+/// last turn's deadline has come, until a turn says that it is over.
+pub struct Driver {
+    shared: Arc<Shared>,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+}
+
+/// What a turn says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The next turn is due when something happens, or then.
+    Wait(Option<std::time::Instant>),
+    /// It is over: close every link and end.
+    Over,
+}
+
+/// Starts an engine on what `store` holds; blocks while the store is read.
+///
+/// # Errors
+///
+/// [`EngineError::InvalidInput`] for a setting out of range, [`EngineError::Database`] where the store cannot be read.
+pub(crate) fn start(
+    config: EngineConfig,
+    store: Option<Box<dyn Store>>,
+) -> Result<(Arc<Shared>, Driver), EngineError> {
+    config.validate()?;
+    let mut store = store.unwrap_or_else(|| Box::new(MemoryStore::new()));
+    let records = store.load()?;
+    let note = store.load_note()?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| EngineError::Internal(format!("no randomness: {error}")))?;
+    let clock = Clock::new();
+    let start = EngineStart { config, seed, unix_millis: unix_millis(), boot_id: boot_id(), records, note };
+    let engine = Engine::new(clock.now(), start)?;
+    let inbox = Arc::new(Inbox::default());
+    let into = || Arc::clone(&inbox);
+    let (disk, names, stored) = (into(), into(), into());
+    let shared = Arc::new(Shared {
+        engine: Mutex::new(engine),
+        clock,
+        events: EventHub::new(),
+        replies: Mutex::default(),
+        disk: DiskExecutor::new(Arc::new(move |key, result| disk.push(Input::Disk { key, result }))),
+        names: Resolver::new(Arc::new(move |query, result| names.push(Input::Resolved { query, result }))),
+        store: StoreThread::new(
+            store,
+            Arc::new(move |batch, result| stored.push(Input::Stored { batch, result })),
+        ),
+        inbox,
+    });
+    shared.inbox.nudge();
+    let driver = Driver { shared: Arc::clone(&shared), inputs: Vec::new(), outputs: Vec::new() };
+    Ok((shared, driver))
+}
+
+impl Driver {
+    /// Where links put what happens on them.
+    pub fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.shared.inbox)
+    }
+
+    /// Ready when a turn is due because something happened.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.inbox.poll_ready(cx)
+    }
+
+    /// Feeds what happened, does what is due, and performs what the engine asks for.
+    pub fn turn(&mut self, transport: &mut impl Transport) -> Turn {
+        if self.shared.inbox.is_stopped() {
+            return Turn::Over;
+        }
+        self.shared.inbox.take(&mut self.inputs);
+        let deadline = {
+            let mut engine = self.shared.engine();
+            let now = self.shared.clock.now();
+            if let Some(unix_millis) = self.shared.clock.wall_jump() {
+                engine.handle_input(now, Input::WallClock { unix_millis });
+            }
+            for input in self.inputs.drain(..) {
+                engine.handle_input(now, input);
+            }
+            if engine.poll_timeout().is_some_and(|at| at <= now) {
+                engine.handle_timeout(now);
+            }
+            while let Some(output) = engine.poll_output() {
+                self.outputs.push(output);
+            }
+            engine.poll_timeout()
+        };
+        for output in std::mem::take(&mut self.outputs) {
+            if output == Output::Closed {
+                return Turn::Over;
+            }
+            self.shared.perform(output, transport);
+        }
+        Turn::Wait(deadline.map(|at| self.shared.clock.std(at)))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.finish();
+    }
+}
+
+impl Shared {
+    /// Calls the engine, and asks for a turn to perform what comes of it.
+    pub(crate) fn with<T>(&self, call: impl FnOnce(&mut Engine, Instant) -> T) -> T {
+        let result = call(&mut self.engine(), self.clock.now());
+        self.inbox.nudge();
+        result
+    }
+
+    /// Looks at the engine.
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&mut Engine, Instant) -> T) -> T {
+        look(&mut self.engine(), self.clock.now())
+    }
+
+    /// A token for a command, and what its reply will arrive on.
+    pub(crate) fn expect_reply(&self) -> (Token, oneshot::Receiver<Result<Answer, EngineError>>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut replies = self.replies();
+        replies.next += 1;
+        let token = replies.next;
+        if !replies.closed {
+            replies.waiting.insert(token, sender);
+        }
+        (Token(token), receiver)
+    }
+
+    /// What arrives when the driver has ended.
+    pub(crate) fn expect_close(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut replies = self.replies();
+        if !replies.closed {
+            replies.closing.push(sender);
+        }
+        receiver
+    }
+
+    fn perform(&self, output: Output, transport: &mut impl Transport) {
+        match output {
+            Output::Connect { link, to, tls } => transport.connect(link, to, tls),
+            Output::Link { link, output } => transport.link(link, output),
+            Output::Disk { key, op } => self.disk.submit(key, op),
+            Output::Store { batch, ops } => self.store.commit(batch, ops),
+            Output::Note(note) => self.store.note(note),
+            Output::Resolve { query, host } => self.names.resolve(query, host),
+            Output::Event(event) => self.events.publish(&event),
+            Output::Reply { token, result } => {
+                let waiting = self.replies().waiting.remove(&token.0);
+                // Whoever asked may have stopped waiting.
+                let _ = waiting.map(|sender| sender.send(result));
+            }
+            _ => {}
+        }
+    }
+
+    /// The driver is gone, one way or another.
+    fn finish(&self) {
+        self.inbox.stop();
+        self.store.close(CLOSE_PATIENCE);
+        self.disk.stop(CLOSE_PATIENCE);
+        self.names.stop();
+        self.events.close();
+        let mut replies = self.replies();
+        replies.closed = true;
+        replies.waiting.clear();
+        replies.closing.clear();
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replies(&self) -> MutexGuard<'_, Replies> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The monotonic clock of one engine, and a watch on the wall clock.
+struct Clock {
+    origin: std::time::Instant,
+    wall: Mutex<(std::time::Instant, u64)>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let origin = std::time::Instant::now();
+        Self { origin, wall: Mutex::new((origin, unix_millis())) }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.origin.elapsed()
+    }
+
+    fn std(&self, at: Instant) -> std::time::Instant {
+        self.origin + (at - Instant::ZERO)
+    }
+
+    /// The wall clock, if it no longer goes with the monotonic one. Looks every few seconds at most.
+    fn wall_jump(&self) -> Option<u64> {
+        let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = wall.0.elapsed();
+        if elapsed < LOOK_AT_WALL {
+            return None;
+        }
+        let expected = wall.1.saturating_add(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        let actual = unix_millis();
+        *wall = (std::time::Instant::now(), actual);
+        (actual.abs_diff(expected) > TOLERATED_DRIFT).then_some(actual)
+    }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Linux names each boot; elsewhere what a killed process had written but not synced is fetched again.
+fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    bytes.try_into().ok()
+}
+
+/// How long a driver that ends waits for disk and store.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+/// How often the two clocks are compared, at most.
+const LOOK_AT_WALL: Duration = Duration::from_secs(5);
+/// Milliseconds that the two clocks may differ between two looks.
+const TOLERATED_DRIFT: u64 = 2000;

@@ -1,0 +1,283 @@
+//! The public handle: what an application holds, whatever the runtime.
+
+use crate::driver::{Driver, Shared, start};
+use crate::events::EventStream;
+use gosh_dl_core::base::Instant;
+use gosh_dl_core::base::store::Store;
+use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
+use gosh_dl_core::engine::{
+    Answer, BatchResult, DownloadEvent, DownloadState, DownloadStatus, Engine, EngineConfig, EngineError,
+    GlobalStats, Token, VerifyReport,
+};
+use std::sync::Arc;
+
+type Result<T> = core::result::Result<T, EngineError>;
+
+/// Many downloads in one engine. Calls return when what they ask for is done and durable, unless they say otherwise;
+/// futures can be dropped at any time, and the command that they sent is carried out all the same.
+///
+/// Dropping the handle stops everything at once; what was recorded by then is kept. [`shutdown`](Self::shutdown)
+/// records everything first.
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Starts an engine on what `store` holds, and returns it with the driver that a runtime must turn. Without a
+    /// store, state lives in memory. Blocks while the store is read.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] for a setting out of range, [`EngineError::Database`] where the store cannot be
+    /// read.
+    pub fn start(config: EngineConfig, store: Option<Box<dyn Store>>) -> Result<(Self, Driver)> {
+        let (shared, driver) = start(config, store)?;
+        Ok((Self { shared }, driver))
+    }
+
+    /// Adds a download over HTTP or HTTPS; it is in the store when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] names the argument that is wrong; [`EngineError::AlreadyExists`] where an
+    /// unfinished download has the same URL, directory and name.
+    pub async fn add_http(&self, url: &str, options: DownloadOptions) -> Result<DownloadId> {
+        let (token, reply) = self.shared.expect_reply();
+        let id = self.shared.with(|engine, now| engine.add_http(now, url, options, token))?;
+        reply.await.unwrap_or(Err(EngineError::Shutdown))?;
+        Ok(id)
+    }
+
+    /// Pauses a queued or running download; everything that arrived is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for one that is complete or has failed.
+    pub async fn pause(&self, id: DownloadId) -> Result<()> {
+        self.command(|engine, now, token| engine.pause(now, id, token)).await.map(drop)
+    }
+
+    /// Queues a paused or failed download again.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for one that is complete.
+    pub async fn resume(&self, id: DownloadId) -> Result<()> {
+        self.command(|engine, now, token| engine.resume(now, id, token)).await.map(drop)
+    }
+
+    /// Removes a download; with `delete_files` also the file that it made, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`].
+    pub async fn cancel(&self, id: DownloadId, delete_files: bool) -> Result<()> {
+        self.command(|engine, now, token| engine.cancel(now, id, delete_files, token)).await.map(drop)
+    }
+
+    /// Checks a complete file: its digest where one is known, else its length.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for one that is not complete; [`EngineError::Storage`]
+    /// where it cannot be read.
+    pub async fn verify(&self, id: DownloadId) -> Result<VerifyReport> {
+        report(self.command(|engine, now, token| engine.verify(now, id, token)).await?)
+    }
+
+    /// Like [`verify`](Self::verify), and queues the download to fetch again what is wrong. Returns the report from
+    /// before the repair.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub async fn repair(&self, id: DownloadId) -> Result<VerifyReport> {
+        report(self.command(|engine, now, token| engine.repair(now, id, token)).await?)
+    }
+
+    /// Waits until a download is complete.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed; [`EngineError::NotFound`] where it is not there or was cancelled.
+    pub async fn wait(&self, id: DownloadId) -> Result<()> {
+        let mut events = self.subscribe();
+        match self.status(id).map(|status| status.state) {
+            None => return Err(EngineError::NotFound(id.to_string())),
+            Some(DownloadState::Completed) => return Ok(()),
+            Some(DownloadState::Error { message, .. }) => return Err(EngineError::Failed(message)),
+            Some(_) => {}
+        }
+        while let Some(event) = events.recv().await {
+            match event {
+                DownloadEvent::Completed { id: done } if done == id => return Ok(()),
+                DownloadEvent::Failed { id: failed, error, .. } if failed == id => return Err(error),
+                DownloadEvent::Removed { id: gone } if gone == id => {
+                    return Err(EngineError::NotFound(id.to_string()));
+                }
+                _ => {}
+            }
+        }
+        Err(EngineError::Shutdown)
+    }
+
+    /// Pauses every download that is queued or running.
+    pub async fn pause_all(&self) -> BatchResult {
+        let skip = |state: &DownloadState| matches!(state, DownloadState::Paused) || state.is_finished();
+        self.all(skip, |engine, now, id, token| engine.pause(now, id, token)).await
+    }
+
+    /// Resumes every download that is paused or has failed.
+    pub async fn resume_all(&self) -> BatchResult {
+        let skip =
+            |state: &DownloadState| !matches!(state, DownloadState::Paused | DownloadState::Error { .. });
+        self.all(skip, |engine, now, id, token| engine.resume(now, id, token)).await
+    }
+
+    /// Removes every download; with `delete_files` also the files that they made.
+    pub async fn cancel_all(&self, delete_files: bool) -> BatchResult {
+        self.all(|_| false, |engine, now, id, token| engine.cancel(now, id, delete_files, token)).await
+    }
+
+    /// One download as it is now.
+    pub fn status(&self, id: DownloadId) -> Option<DownloadStatus> {
+        self.shared.view(|engine, now| engine.status(now, id))
+    }
+
+    /// All downloads, oldest first.
+    pub fn list(&self) -> Vec<DownloadStatus> {
+        self.shared.view(Engine::list)
+    }
+
+    /// Downloads that run.
+    pub fn active(&self) -> Vec<DownloadStatus> {
+        self.only(DownloadState::is_active)
+    }
+
+    /// Downloads that wait for a slot.
+    pub fn waiting(&self) -> Vec<DownloadStatus> {
+        self.only(|state| matches!(state, DownloadState::Queued))
+    }
+
+    /// Downloads that are paused, complete or failed.
+    pub fn stopped(&self) -> Vec<DownloadStatus> {
+        self.only(|state| matches!(state, DownloadState::Paused) || state.is_finished())
+    }
+
+    /// Sums over all downloads.
+    pub fn global_stats(&self) -> GlobalStats {
+        self.shared.view(Engine::global_stats)
+    }
+
+    /// A stream of what happens from now on.
+    pub fn subscribe(&self) -> EventStream {
+        self.shared.events.subscribe()
+    }
+
+    /// Changes the settings; limits and counts apply at once, the rest to what starts later.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] for a setting out of range; nothing is changed then.
+    pub fn set_config(&self, config: EngineConfig) -> Result<()> {
+        self.shared.with(|engine, now| engine.set_config(now, config))
+    }
+
+    /// The settings.
+    pub fn get_config(&self) -> EngineConfig {
+        self.shared.view(|engine, _| engine.config().clone())
+    }
+
+    /// Changes a download's place in the queue; running downloads are not pre-empted.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`].
+    pub fn set_priority(&self, id: DownloadId, priority: DownloadPriority) -> Result<()> {
+        self.shared.with(|engine, now| engine.set_priority(now, id, priority))
+    }
+
+    /// A download's place in the queue.
+    pub fn get_priority(&self, id: DownloadId) -> Option<DownloadPriority> {
+        self.status(id).map(|status| status.priority)
+    }
+
+    /// Changes the speed limit of one download, in bytes per second; it applies at once.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidInput`] for a limit of 0.
+    pub fn set_download_limit(&self, id: DownloadId, limit: Option<u64>) -> Result<()> {
+        self.shared.with(|engine, now| engine.set_download_limit(now, id, limit))
+    }
+
+    /// Stops everything and records what arrived; what ran goes on at the next start. Takes five seconds at most,
+    /// whatever servers and disks do.
+    ///
+    /// # Errors
+    ///
+    /// None at present; the type leaves room.
+    pub async fn shutdown(&self) -> Result<()> {
+        let closed = self.shared.expect_close();
+        self.shared.with(Engine::shutdown);
+        // The sender is dropped when the driver has ended.
+        let _ = closed.await;
+        Ok(())
+    }
+
+    fn only(&self, which: impl Fn(&DownloadState) -> bool) -> Vec<DownloadStatus> {
+        let mut all = self.list();
+        all.retain(|status| which(&status.state));
+        all
+    }
+
+    async fn command(&self, call: impl FnOnce(&mut Engine, Instant, Token)) -> Result<Answer> {
+        let (token, reply) = self.shared.expect_reply();
+        self.shared.with(|engine, now| call(engine, now, token));
+        reply.await.unwrap_or(Err(EngineError::Shutdown))
+    }
+
+    async fn all(
+        &self,
+        skip: impl Fn(&DownloadState) -> bool,
+        call: impl Fn(&mut Engine, Instant, DownloadId, Token),
+    ) -> BatchResult {
+        let mut result = BatchResult::default();
+        let mut sent = Vec::new();
+        for status in self.list() {
+            if skip(&status.state) {
+                result.skipped.push(status.id);
+                continue;
+            }
+            let (token, reply) = self.shared.expect_reply();
+            self.shared.with(|engine, now| call(engine, now, status.id, token));
+            sent.push((status.id, reply));
+        }
+        for (id, reply) in sent {
+            match reply.await.unwrap_or(Err(EngineError::Shutdown)) {
+                Ok(_) => result.succeeded.push(id),
+                Err(error) => result.failed.push((id, error)),
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.inbox.stop();
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+fn report(answer: Answer) -> Result<VerifyReport> {
+    match answer {
+        Answer::Verified(report) => Ok(report),
+        _ => Err(EngineError::Internal("a check was answered without a report".to_owned())),
+    }
+}

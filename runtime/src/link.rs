@@ -1,0 +1,384 @@
+//! A link over any socket: reads only while there is credit, writes what is queued, secured or not.
+//!
+//! A runtime supplies the [`Socket`] and a task that polls [`Link::run`]; the driver keeps the [`LinkOrders`].
+
+use crate::Inbox;
+use crate::buffers::BufferPool;
+use crate::tls::{TlsContext, TlsSession};
+use bytes::{Buf as _, Bytes, BytesMut};
+use gosh_dl_core::base::link::TlsError;
+use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
+use gosh_dl_core::engine::{EngineConfig, Input, LinkKey, TlsRequest};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A connected, non-blocking stream socket of some runtime.
+pub trait Socket {
+    /// Reads into the spare capacity of `buffer`, at most `limit` bytes; `WouldBlock` where nothing is there.
+    fn try_read(&self, buffer: &mut BytesMut, limit: usize) -> io::Result<usize>;
+
+    /// Writes some of `slices`; `WouldBlock` where nothing can be taken.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Ready when a read may succeed; else the task is woken when it may.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready when a write may succeed; else the task is woken when it may.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// What all links of an engine share.
+#[derive(Debug)]
+pub struct LinkContext {
+    inbox: Arc<Inbox>,
+    pool: BufferPool,
+    ca_certificate: Option<PathBuf>,
+    accept_invalid_certs: bool,
+    tls: OnceLock<Result<TlsContext, TlsError>>,
+}
+
+impl LinkContext {
+    /// The context for an engine with these settings, whose driver reads `inbox`.
+    pub fn new(config: &EngineConfig, inbox: Arc<Inbox>) -> Self {
+        Self {
+            inbox,
+            pool: BufferPool::new(usize::try_from(config.buffer_budget).unwrap_or(usize::MAX)),
+            ca_certificate: config.http.ca_certificate.clone(),
+            accept_invalid_certs: config.http.accept_invalid_certs,
+            tls: OnceLock::new(),
+        }
+    }
+
+    /// Reports what happened on a link.
+    pub fn report(&self, link: LinkKey, input: LinkInput) {
+        self.inbox.push(Input::Link { link, input });
+    }
+
+    /// The first secured link reads the platform's certificates, which takes some milliseconds.
+    fn session(&self, request: &TlsRequest) -> Result<TlsSession, TlsError> {
+        let make = || TlsContext::new(self.ca_certificate.as_deref(), self.accept_invalid_certs);
+        let context = self.tls.get_or_init(make).as_ref().map_err(|error| *error)?;
+        TlsSession::new(context, &request.server_name, &self.pool)
+    }
+}
+
+/// What the engine wants of a link and its task has not done yet.
+#[derive(Debug, Default)]
+pub struct LinkOrders {
+    state: Mutex<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    send: VecDeque<Bytes>,
+    credit: u64,
+    close: bool,
+    waker: Option<Waker>,
+}
+
+impl LinkOrders {
+    /// Passes an order on to the link's task.
+    pub fn give(&self, output: LinkOutput) {
+        let mut orders = self.state();
+        match output {
+            LinkOutput::Send(bytes) => orders.send.push_back(bytes),
+            LinkOutput::Credit(bytes) => orders.credit += u64::from(bytes),
+            LinkOutput::Close => orders.close = true,
+        }
+        let waker = orders.waker.take();
+        drop(orders);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready when the engine wants the link closed: for tasks that are still connecting.
+    pub async fn closed(&self) {
+        poll_fn(|cx| {
+            let mut orders = self.state();
+            orders.waker = Some(cx.waker().clone());
+            if orders.close { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, Orders> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task's end of a link.
+#[derive(Debug)]
+pub struct Link<S> {
+    socket: S,
+    key: LinkKey,
+    context: Arc<LinkContext>,
+    orders: Arc<LinkOrders>,
+    tls: Option<Box<TlsSession>>,
+    secured: bool,
+    out: VecDeque<Bytes>,
+    credit: u64,
+    /// Bytes given to the TLS session and not reported as sent.
+    encrypted: usize,
+}
+
+impl<S: Socket> Link<S> {
+    /// A link over a socket that has just been connected, which it reports.
+    ///
+    /// # Errors
+    ///
+    /// TLS is wanted and cannot begin.
+    pub fn open(
+        socket: S,
+        key: LinkKey,
+        tls: Option<&TlsRequest>,
+        context: Arc<LinkContext>,
+        orders: Arc<LinkOrders>,
+    ) -> Result<Self, LinkError> {
+        context.report(key, LinkInput::Opened);
+        let session = tls.map(|request| context.session(request)).transpose().map_err(LinkError::Tls)?;
+        let tls = session.map(Box::new);
+        Ok(Self {
+            socket,
+            key,
+            context,
+            orders,
+            tls,
+            secured: false,
+            out: VecDeque::new(),
+            credit: 0,
+            encrypted: 0,
+        })
+    }
+
+    /// Moves bytes both ways until the link ends, which it reports, or the engine wants it closed.
+    pub async fn run(&mut self) {
+        if let Err(error) = poll_fn(|cx| self.poll(cx)).await {
+            self.report(LinkInput::Closed(error));
+        }
+    }
+
+    /// After [`run`](Self::run): lets what is queued leave. The caller bounds the time.
+    pub async fn linger(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.close(&self.context.pool);
+        }
+        // Whether the other side still takes it does not matter any more.
+        let _sent = poll_fn(|cx| self.poll_write(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        if self.take_orders(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let read = if self.tls.is_some() { self.poll_read_tls(cx) } else { self.poll_read(cx) };
+        read.map(Err)
+    }
+
+    /// Returns whether the link is to be closed.
+    fn take_orders(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut orders = self.orders.state();
+        self.out.append(&mut orders.send);
+        self.credit += std::mem::take(&mut orders.credit);
+        if !orders.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            orders.waker = Some(cx.waker().clone());
+        }
+        orders.close
+    }
+
+    /// Ready when everything that is queued has left.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.encrypt()?;
+        loop {
+            let slices: Vec<IoSlice<'_>> = match &mut self.tls {
+                Some(tls) => Some(&**tls.outgoing())
+                    .filter(|out| !out.is_empty())
+                    .map(IoSlice::new)
+                    .into_iter()
+                    .collect(),
+                None => self.out.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes)).collect(),
+            };
+            if slices.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.socket.try_write(&slices) {
+                Ok(sent) => self.on_sent(sent),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.socket.poll_writable(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(link_error(&error))),
+                    Poll::Ready(Ok(())) => {}
+                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(link_error(&error))),
+            }
+        }
+    }
+
+    fn encrypt(&mut self) -> Result<(), LinkError> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        for data in self.out.drain(..) {
+            self.encrypted += data.len();
+            tls.write_plaintext(data, &self.context.pool).map_err(LinkError::Tls)?;
+        }
+        Ok(())
+    }
+
+    fn on_sent(&mut self, mut sent: usize) {
+        if let Some(tls) = &mut self.tls {
+            tls.outgoing().advance(sent);
+            if !tls.outgoing().is_empty() || !tls.is_all_encrypted() {
+                return;
+            }
+            sent = std::mem::take(&mut self.encrypted);
+        } else {
+            let mut left = sent;
+            while let Some(first) = self.out.front_mut() {
+                let part = left.min(first.len());
+                first.advance(part);
+                left -= part;
+                if !first.is_empty() {
+                    break;
+                }
+                self.out.pop_front();
+            }
+        }
+        if sent > 0 {
+            self.report(LinkInput::Sent(u32::try_from(sent).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// Reads while there is credit. Ready when the link is over.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<LinkError> {
+        let mut burst = 0;
+        while self.credit > 0 {
+            let mut buffer = self.context.pool.take();
+            let limit = usize::try_from(self.credit).unwrap_or(usize::MAX);
+            let result = self.socket.try_read(&mut buffer, limit);
+            let data = buffer.split();
+            self.context.pool.give_back(buffer);
+            match result {
+                Ok(0) => return Poll::Ready(LinkError::Eof),
+                Ok(read) => {
+                    self.deliver(data);
+                    burst += read;
+                    if burst >= MAX_BURST {
+                        return yield_now(cx);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.socket.poll_readable(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(link_error(&error)),
+                    Poll::Ready(Ok(())) => {}
+                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(link_error(&error)),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The same for a secured link: the handshake needs no credit, data does.
+    fn poll_read_tls(&mut self, cx: &mut Context<'_>) -> Poll<LinkError> {
+        let mut burst = 0;
+        loop {
+            burst += self.deliver_plaintext();
+            let Some(tls) = &mut self.tls else { return Poll::Pending };
+            if tls.is_peer_closed() && !tls.has_plaintext() {
+                return Poll::Ready(LinkError::Eof);
+            }
+            if self.credit == 0 && !tls.is_handshaking() {
+                return Poll::Pending;
+            }
+            if burst >= MAX_BURST {
+                return yield_now(cx);
+            }
+            match self.socket.try_read(tls.incoming(&self.context.pool), usize::MAX) {
+                Ok(0) => return Poll::Ready(tls.on_eof()),
+                Ok(_) => {
+                    let result = tls.process(&self.context.pool);
+                    let written = self.poll_write(cx);
+                    if let Err(error) = result {
+                        return Poll::Ready(LinkError::Tls(error));
+                    }
+                    if let Poll::Ready(Err(error)) = written {
+                        return Poll::Ready(error);
+                    }
+                    self.note_secured();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    tls.release(&self.context.pool);
+                    match self.socket.poll_readable(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(error)) => return Poll::Ready(link_error(&error)),
+                        Poll::Ready(Ok(())) => {}
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(link_error(&error)),
+            }
+        }
+    }
+
+    fn deliver_plaintext(&mut self) -> usize {
+        let mut delivered = 0;
+        while self.credit > 0 {
+            let limit = usize::try_from(self.credit).unwrap_or(usize::MAX);
+            let Some(data) = self.tls.as_mut().and_then(|tls| tls.read_plaintext(limit)) else { break };
+            delivered += data.len();
+            self.deliver(data);
+        }
+        delivered
+    }
+
+    fn note_secured(&mut self) {
+        let done = self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking());
+        if done && !std::mem::replace(&mut self.secured, true) {
+            self.report(LinkInput::Secured);
+        }
+    }
+
+    fn deliver(&mut self, data: BytesMut) {
+        self.credit = self.credit.saturating_sub(data.len() as u64);
+        self.report(LinkInput::Data(data));
+    }
+
+    fn report(&self, input: LinkInput) {
+        self.context.report(self.key, input);
+    }
+}
+
+/// Others have their turn first.
+fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// What core calls an error of a socket.
+pub fn link_error(error: &io::Error) -> LinkError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => LinkError::Refused,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => LinkError::Reset,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            LinkError::Unreachable
+        }
+        ErrorKind::TimedOut => LinkError::TimedOut,
+        ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::OutOfMemory => {
+            LinkError::OutOfResources
+        }
+        // ENFILE and EMFILE, which have no kind of their own.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => LinkError::OutOfResources,
+        _ => LinkError::Io,
+    }
+}
+
+/// How many queued pieces are written at once.
+const MAX_SLICES: usize = 16;
+/// How many bytes one link reads before others get their turn.
+const MAX_BURST: usize = 512 << 10;
