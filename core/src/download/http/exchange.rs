@@ -296,6 +296,7 @@ impl HttpDownload {
                 slot.count(now, len);
                 self.rate.add(now, len);
                 self.received += len;
+                self.reach(key, offset.saturating_add(len).min(covers));
                 let fresh =
                     self.segments.as_mut().map_or_else(Vec::new, |segments| segments.accept(key, len));
                 for Range { start, end } in fresh {
@@ -312,6 +313,17 @@ impl HttpDownload {
                 }
             }
             Stage::Asking { .. } | Stage::Leasing => {}
+        }
+    }
+
+    /// Bytes up to `end` arrived in one piece: the segment grows to hold them, as far as they are free.
+    fn reach(&mut self, key: SlotKey, end: u64) {
+        let owners = self.ramp.level();
+        let (Some(slot), Some(segments)) = (self.slots.get(key), &mut self.segments) else { return };
+        while segments.remaining(key).is_some_and(|rest| rest.end < end) {
+            if !segments.extend(key, owners, slot.pace()) {
+                return;
+            }
         }
     }
 
