@@ -303,7 +303,7 @@ impl HttpDownload {
                     let slice = bytes.slice((start - offset) as usize..(end - offset) as usize);
                     self.target.write(now, start, slice);
                 }
-                self.mirrors.progressed(index);
+                self.credit_mirror(index);
                 if beyond {
                     let url = self.mirrors.at(index).url.clone();
                     let problem = BadResponse::LengthMismatch;
@@ -324,6 +324,18 @@ impl HttpDownload {
             if !segments.extend(key, owners, slot.pace()) {
                 return;
             }
+        }
+    }
+
+    /// Only bytes that this life of the download never had before excuse earlier failures: else a source that always
+    /// breaks off, and has to be read from the start each time, would be tried for ever.
+    fn credit_mirror(&mut self, index: MirrorIndex) {
+        let completed = self.completed();
+        if completed > self.most_completed {
+            self.most_completed = completed;
+            self.mirrors.progressed(index);
+        } else {
+            self.mirrors.at_mut(index).delivered = true;
         }
     }
 
@@ -566,6 +578,7 @@ impl HttpDownload {
             return;
         }
         self.restarts += 1;
+        self.most_completed = 0;
         if self.plan.on_change == OnChange::Fail || self.restarts > MAX_RESTARTS {
             self.fail(now, DownloadError::Changed { url });
             return;

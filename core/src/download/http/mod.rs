@@ -133,6 +133,8 @@ pub struct HttpDownload {
     target: Target,
     rate: RateMeter,
     received: u64,
+    /// The most bytes of the file that were ever here at once.
+    most_completed: u64,
     rtt: Duration,
     phase: Phase,
     restarts: u32,
@@ -160,6 +162,7 @@ impl HttpDownload {
             target: Target::new(plan.target.clone(), start.keys),
             rate: RateMeter::new(now),
             received: 0,
+            most_completed: 0,
             rtt: FIRST_RTT,
             phase: Phase::Connecting,
             restarts: 0,
