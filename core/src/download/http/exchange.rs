@@ -5,7 +5,7 @@ use super::plan::MAX_DRAIN;
 use super::response::{Expectation, Verdict, judge, same_file};
 use super::segments::{Pace, Segments};
 use super::{HttpDownload, MAX_RESTARTS, Output, Phase, SlotKey};
-use crate::base::link::LinkKey;
+use crate::base::link::{LinkKey, ResolveError};
 use crate::base::{FileName, Instant, LinkError, RangeSet, RateMeter};
 use crate::download::OnChange;
 use crate::download::error::{BadResponse, DownloadError};
@@ -434,7 +434,11 @@ impl HttpDownload {
     /// A failure of the mirror that another try may mend.
     pub(super) fn mirror_failed(&mut self, now: Instant, index: MirrorIndex, error: DownloadError) {
         tracing::debug!(mirror = index.0, %error, "exchange failed");
-        let certain = matches!(error, DownloadError::Connect { error: LinkError::Tls(_), .. });
+        let certain = matches!(
+            error,
+            DownloadError::Connect { error: LinkError::Tls(_), .. }
+                | DownloadError::Resolve { error: ResolveError::NotFound, .. }
+        );
         let busy = self.mirrors.at(index).busy;
         if certain {
             self.mirrors.give_up(index, error);
@@ -575,6 +579,13 @@ impl HttpDownload {
         let never_delivered = self.mirrors.at(index).validator.is_none() && self.plan.urls.len() > 1;
         if never_delivered && self.base.is_some() {
             self.put_aside(now, key, DownloadError::OtherFile { url });
+            return;
+        }
+        let known = self.mirrors.at(index).validator.as_ref().is_some_and(super::plan::is_some);
+        if known && head.status == 200 && !super::plan::is_some(&head.validator()) {
+            // A new version would have a validator like the old one. This is more like a page that says sorry.
+            self.skip_body(now, key);
+            self.mirror_failed(now, index, DownloadError::Changed { url });
             return;
         }
         self.restarts += 1;
