@@ -100,8 +100,10 @@ pub enum DiskTag {
     Hash,
     /// Giving the final name.
     Rename,
-    /// Syncing the directory.
+    /// Syncing the directory after the final name was given.
     SyncDir,
+    /// Syncing the directory so that the part's own name is durable.
+    SyncEntry,
     /// Removing the part.
     Remove,
 }
@@ -134,6 +136,8 @@ pub struct Target {
     next_write: u32,
     written: RangeSet,
     syncing: Option<RangeSet>,
+    /// Whether the part's name survives a power cut: until then nothing in the file does.
+    entry_durable: bool,
     digester: Option<Digester>,
     outputs: VecDeque<Output>,
 }
@@ -197,6 +201,7 @@ impl Target {
             next_write: 0,
             written: RangeSet::new(),
             syncing: None,
+            entry_durable: false,
             digester: None,
             outputs: VecDeque::new(),
         };
@@ -336,6 +341,7 @@ impl Target {
             DiskTag::Hash => self.on_hashed(result),
             DiskTag::Rename => self.on_renamed(result),
             DiskTag::SyncDir => self.on_dir_synced(result),
+            DiskTag::SyncEntry => self.on_entry_synced(result),
             DiskTag::Remove => {}
         }
         self.settle();
@@ -485,6 +491,7 @@ impl Target {
         let Some(part) = &mut self.part else { return };
         match result {
             Ok(_) if self.state == State::Truncating => {}
+            Ok(_) if !self.entry_durable => self.sync_entry(synced),
             Ok(_) => {
                 part.durable = synced;
                 self.outputs.push_back(Output::Durable);
@@ -494,6 +501,20 @@ impl Target {
                 self.written = part.durable.clone();
                 self.leave_for(DiskAction::Sync, error);
             }
+        }
+    }
+
+    /// The first sync of a new file is worth nothing before its name is durable too.
+    fn sync_entry(&mut self, synced: RangeSet) {
+        let Some(dir) = self.dir else { return };
+        self.syncing = Some(synced);
+        self.outputs.push_back(Output::Disk(DiskTag::SyncEntry, DiskOp::SyncDir { dir }));
+    }
+
+    fn on_entry_synced(&mut self, result: DiskResult) {
+        self.entry_durable = result.is_ok();
+        if self.syncing.is_some() {
+            self.on_synced(result);
         }
     }
 

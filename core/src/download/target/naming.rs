@@ -128,6 +128,7 @@ impl Target {
             self.try_next_name();
             return;
         }
+        self.entry_durable = mode == OpenMode::Existing && !part.durable.is_empty();
         let known = part.identity.is_some();
         part.identity = Some(stat.identity);
         let reach = self.written.iter().last().map_or(0, |range| range.end);
