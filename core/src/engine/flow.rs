@@ -8,7 +8,7 @@ use core::time::Duration;
 pub(super) struct Flow {
     bucket: TokenBucket,
     budget: u64,
-    /// Where the next round starts, so that no link is always last.
+    /// Where the next round starts: behind the last link that was granted something, so that all have their turn.
     turn: usize,
 }
 
@@ -40,14 +40,18 @@ impl Flow {
     }
 
     /// Begins a round over `links` links, while `used` bytes are in memory or granted.
-    pub(super) fn round(&mut self, links: usize, used: u64) -> Round {
-        self.turn = self.turn.wrapping_add(1);
+    pub(super) fn round(&self, links: usize, used: u64) -> Round {
         Round { links: links.max(1) as u64, room: self.budget.saturating_sub(used) }
     }
 
     /// Which of `links` links is first in this round.
     pub(super) fn first(&self, links: usize) -> usize {
         self.turn.checked_rem(links).unwrap_or(0)
+    }
+
+    /// The link in this place was granted something.
+    pub(super) fn granted(&mut self, place: usize) {
+        self.turn = place.wrapping_add(1);
     }
 
     /// How much more the link may read now. `Err` says when to ask again because of a rate limit.

@@ -346,7 +346,8 @@ impl Engine {
         let mut round = self.flow.round(leased.len(), granted + backlog);
         let first = self.flow.first(leased.len());
         self.flow_at = None;
-        for (_, who) in leased[first..].iter().chain(&leased[..first]) {
+        for place in (first..leased.len()).chain(0..first) {
+            let who = &leased[place].1;
             let Some(entry) = self.entries.get_mut(who.entry) else { continue };
             let Some(Running::Http(download)) = &mut entry.running else { continue };
             let Some(credit) = download.credit(who.slot) else { continue };
@@ -354,6 +355,7 @@ impl Engine {
                 Ok(0) => {}
                 Ok(bytes) => {
                     download.grant(now, who.slot, bytes);
+                    self.flow.granted(place);
                     self.touch(who.entry);
                 }
                 Err(at) => self.flow_at = Some(self.flow_at.map_or(at, |old| old.min(at))),
