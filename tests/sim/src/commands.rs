@@ -54,9 +54,15 @@ impl World {
         let added = self.engine_mut().add_http(now, url, options, token);
         if let Ok(id) = added {
             self.truth.insert(id, Truth::Urls(urls));
+            self.added.insert(id, token);
         }
         self.finish_command();
         added
+    }
+
+    /// Whether the engine has said that this download is in the store.
+    pub fn is_acknowledged(&self, id: DownloadId) -> bool {
+        self.added.get(&id).and_then(|token| self.replies.get(token)).is_some_and(Result::is_ok)
     }
 
     /// Pauses; the token is for [`wait_reply`](Self::wait_reply).
@@ -314,6 +320,9 @@ impl World {
     }
 
     pub(crate) fn check_complete(&mut self, id: DownloadId) -> Checked {
+        if matches!(self.truth.get(&id), Some(Truth::Anything)) {
+            return Ok(());
+        }
         let status = self.status(id).ok_or_else(|| broken("completed downloads exist", &format!("{id}")))?;
         let dir = status.metadata.save_dir.clone();
         let Some(name) = status.metadata.filename.clone() else {

@@ -4,6 +4,33 @@
 //! machine or a policy of its own, seeded and without a clock: a test is a script, takes no longer than its computing,
 //! and gives the same trace hash each time. At every step the rules of [`invariants`] are checked; a broken one panics
 //! with the seed, the step, the virtual time and the last actions.
+//!
+//! ```
+//! use gosh_dl_core::download::DownloadOptions;
+//! use gosh_dl_core::engine::DownloadState;
+//! use gosh_dl_sim::{Behaviour, Content, CrashMode, Cut, End, Resource, World};
+//! use std::time::Duration;
+//!
+//! // An origin whose answers break off after 300,000 bytes, on a line of 2 MB/s.
+//! let content = Content::generated(1, 4 << 20);
+//! let cut = Some(Cut::always(300_000, End::Reset));
+//! let mut world = World::new(42);
+//! let url = "http://origin.example/file.bin";
+//! let host = world.serve(url, Resource::new(content).behave(Behaviour { cut, ..Behaviour::default() }));
+//! host.rate = Some(2_000_000);
+//!
+//! // The power fails in the middle of the download, and any part of what was not synced is lost.
+//! let id = world.add(url, DownloadOptions::new());
+//! world.run_for(Duration::from_secs(1));
+//! world.crash(CrashMode::Torn);
+//! world.restart();
+//!
+//! // It goes on. That the file equals the origin and is durable was checked when it was reported complete.
+//! assert_eq!(world.wait_done(id), DownloadState::Completed);
+//! assert_eq!(world.file("file.bin").map(|file| file.len()), Some(4 << 20));
+//! assert_eq!(world.log("origin.example").peak, world.log("origin.example").peak.min(16));
+//! println!("trace {:016x} after {} steps", world.trace_hash(), world.steps());
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod agenda;
