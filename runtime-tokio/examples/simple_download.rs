@@ -1,14 +1,32 @@
-//! Downloads one URL into the current directory.
-use gosh_dl_tokio::{DownloadEngine, DownloadOptions, EngineConfig};
+//! One file into the current directory: `cargo run -p gosh-dl-tokio --example simple_download -- <URL>`
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::args().nth(1).ok_or("usage: simple_download URL")?;
-    let engine = DownloadEngine::new(EngineConfig::new()).await?;
-    let id = engine.add_http(&url, DownloadOptions::new()).await?;
-    engine.wait(id).await?;
-    let status = engine.status(id).ok_or("gone")?;
-    println!("{}: {} bytes", status.metadata.name, status.progress.completed_size);
-    engine.shutdown().await?;
+use gosh_dl_tokio::{DownloadEngine, DownloadOptions, EngineConfig, EngineError};
+use std::path::{Path, PathBuf};
+
+#[tokio::main]
+async fn main() -> Result<(), EngineError> {
+    let url = std::env::args().nth(1).expect("the first argument is a URL");
+    let path = fetch(&url, Path::new(".")).await?;
+    println!("{}", path.display());
     Ok(())
+}
+
+async fn fetch(url: &str, dir: &Path) -> Result<PathBuf, EngineError> {
+    let engine = DownloadEngine::new(EngineConfig::new().download_dir(dir)).await?;
+    let id = engine.add_http(url, DownloadOptions::new().max_connections(8)).await?;
+    engine.wait(id).await?;
+    let metadata = engine.status(id).ok_or(EngineError::Shutdown)?.metadata;
+    engine.shutdown().await?;
+    Ok(metadata.save_dir.join(metadata.filename.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod server;
+
+#[tokio::test]
+async fn it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = fetch(&server::serve(b"hello").await, dir.path()).await.unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"hello");
 }

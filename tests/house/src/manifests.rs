@@ -41,6 +41,20 @@ pub fn check_links(page: &Source, exists: impl Fn(&str) -> bool) -> Vec<Fault> {
     dead.map(|target| fault(page, format!("the link to `{target}` leads nowhere"))).collect()
 }
 
+/// Checks that every block of Rust on a page stands, line by line, in one of the examples, where it is compiled.
+pub fn check_code(page: &Source, examples: &[Source]) -> Vec<Fault> {
+    let blocks = page.text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let copied = |block: &&str| examples.iter().any(|example| example.text.contains(block.trim_end()));
+    let stray = blocks.filter(|block| !copied(block));
+    stray.map(|block| fault(page, format!("this code is in no example:\n{block}"))).collect()
+}
+
+/// Checks that core's settings of clippy hold all of the workspace's, because only the nearest file is read.
+pub fn check_lint_settings(root: &Source, core: &Source) -> Vec<Fault> {
+    let lost = root.text.lines().filter(|line| !core.text.lines().any(|other| other == *line));
+    lost.map(|line| fault(core, format!("`{line}` of {} is missing", root.path))).collect()
+}
+
 fn fault(source: &Source, message: String) -> Fault {
     Fault { file: source.path.clone(), line: 0, message }
 }
@@ -59,6 +73,24 @@ mod tests {
     #[test]
     fn a_readme_without_its_commands_is_a_fault() {
         assert_eq!(check_readme(&Source::sample("README.md", "cargo test")).len(), 2);
+    }
+
+    #[test]
+    fn code_that_is_compiled_nowhere_is_a_fault() {
+        let page = Source::sample(
+            "README.md",
+            "A\n```rust\nfn a() {}\n```\n```sh\nls\n```\n```rust\nfn b() {}\n```\n",
+        );
+        assert_eq!(check_code(&page, &[Source::sample("x.rs", "//! X.\nfn b() {}\n")]).len(), 1);
+    }
+
+    #[test]
+    fn a_lost_lint_setting_is_a_fault() {
+        let root = Source::sample("clippy.toml", "a = 1\nb = 2\n");
+        assert_eq!(
+            check_lint_settings(&root, &Source::sample("core/clippy.toml", "a = 1\nb = 3\n")).len(),
+            1
+        );
     }
 
     #[test]

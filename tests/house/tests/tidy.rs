@@ -89,6 +89,18 @@ fn the_readme_names_its_commands() {
 }
 
 #[test]
+fn code_in_the_readme_is_compiled() {
+    let examples = [sources("runtime-tokio/examples", ".rs"), sources("core/examples", ".rs")].concat();
+    assert_none(&manifests::check_code(&Source::sample("README.md", &read("README.md")), &examples));
+}
+
+#[test]
+fn core_keeps_the_lint_settings_of_the_workspace() {
+    let settings = ["clippy.toml", "core/clippy.toml"].map(|path| Source::sample(path, &read(path)));
+    assert_none(&manifests::check_lint_settings(&settings[0], &settings[1]));
+}
+
+#[test]
 fn every_link_in_the_documents_leads_somewhere() {
     for page in sources("", ".md") {
         let directory = root().join(&page.path).parent().expect("a file has one").to_path_buf();
