@@ -11,7 +11,7 @@ use crate::folder::{Entry, Folder};
 use crate::image::{CrashMode, File};
 use core::time::Duration;
 use gosh_dl_core::base::disk::{DirKey, DiskErrorKind, DiskOp, DiskResult, FileKey, HashKey};
-use gosh_dl_core::base::{FileName, Rng};
+use gosh_dl_core::base::{FileName, RangeSet, Rng};
 use gosh_dl_core::engine::DiskKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -257,6 +257,15 @@ impl Disk {
     /// A file by its name.
     pub fn find(&self, dir: impl AsRef<Path>, name: &str) -> Option<&File> {
         self.files.get(&self.entry(dir.as_ref(), name)?.inode())
+    }
+
+    /// Whether a power cut now would leave these bytes of a file as they are, under a name that it would also leave.
+    pub fn keeps(&self, inode: u64, ranges: &RangeSet) -> bool {
+        let Some(file) = self.files.get(&inode) else { return false };
+        let same = |range: core::ops::Range<u64>| {
+            file.durable_image().read(range.clone()) == file.current().read(range)
+        };
+        ranges.iter().all(same) && self.folders.values().any(|folder| folder.names_durably(inode))
     }
 
     /// The content of a file.

@@ -49,6 +49,11 @@ impl Folder {
         self.durable.get(name).copied()
     }
 
+    /// Whether a power cut would leave some name for this inode, for certain.
+    pub fn names_durably(&self, inode: u64) -> bool {
+        self.durable.values().any(|entry| entry.inode() == inode)
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = (&FileName, Entry)> {
         self.current.iter().map(|(name, entry)| (name, *entry))

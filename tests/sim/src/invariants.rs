@@ -5,7 +5,9 @@ use crate::network::Network;
 use core::fmt;
 use core::time::Duration;
 use gosh_dl_core::base::disk::DiskOp;
-use gosh_dl_core::base::{Instant, LinkInput, LinkOutput};
+use gosh_dl_core::base::store::{StoreOp, Table};
+use gosh_dl_core::base::{Instant, LinkInput, LinkOutput, RangeSet};
+use gosh_dl_core::engine::record::decode_progress;
 use gosh_dl_core::engine::{DownloadEvent, EngineConfig, LinkKey, Output, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -40,6 +42,8 @@ pub struct Invariants {
     /// Whether a second engine timeout at the same instant without an input between is told from the first.
     last_timeout: Option<Instant>,
     idle_timeouts: u64,
+    /// What the store was told of each file, so that only what is new is looked at.
+    recorded: BTreeMap<u64, RangeSet>,
 }
 
 impl Invariants {
@@ -142,6 +146,25 @@ impl Invariants {
             .is_none_or(crate::image::File::is_synced);
         if finishes && !synced {
             return Err(broken("no final name before sync", &format!("{from} to {to}")));
+        }
+        Ok(())
+    }
+
+    /// Before a batch goes to the store: what it says of a file is durable already.
+    pub fn on_store(&mut self, ops: &[StoreOp], disk: &Disk) -> Checked {
+        for op in ops {
+            let StoreOp::Put { table: Table::Progress, value, .. } = op else { continue };
+            let saved = decode_progress(value)
+                .map_err(|error| broken("records can be read back", &format!("{error}")))?;
+            let Some(part) = saved.part else { continue };
+            let Some(identity) = part.identity.filter(|_| !part.durable.is_empty()) else { continue };
+            let mut new = part.durable.clone();
+            if let Some(known) = self.recorded.insert(identity.inode, part.durable.clone()) {
+                known.iter().for_each(|range| new.remove(range));
+            }
+            if !new.is_empty() && !disk.keeps(identity.inode, &new) {
+                return Err(broken("recorded progress is durable", &format!("{} of {part:?}", new.len())));
+            }
         }
         Ok(())
     }

@@ -322,6 +322,8 @@ impl World {
                 self.submit(key, op);
             }
             Output::Store { batch, ops } => {
+                let checked = self.invariants.on_store(&ops, &self.disk);
+                self.check(checked);
                 let took = self.store.submit(batch, ops);
                 self.agenda.plan(self.now + took, Event::Store(self.life, batch));
             }
