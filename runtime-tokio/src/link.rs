@@ -4,11 +4,14 @@ use bytes::{BufMut as _, BytesMut};
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
 use gosh_dl_core::engine::{LinkKey, TlsRequest};
 use gosh_dl_runtime::link::{Link, LinkContext, LinkOrders, Socket, link_error};
+use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
@@ -83,20 +86,17 @@ async fn connect(to: SocketAddr, orders: &LinkOrders) -> Result<Option<TcpSocket
 struct TcpSocket(TcpStream);
 
 impl Socket for TcpSocket {
-    fn try_read(&self, buffer: &mut BytesMut, limit: usize) -> io::Result<usize> {
-        self.0.try_read_buf(&mut buffer.limit(limit))
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.0.read_buf(&mut buffer.limit(limit))).poll(cx)
     }
 
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(cx)
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
     }
 }
 

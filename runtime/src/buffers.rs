@@ -50,11 +50,8 @@ impl BufferPool {
         })
     }
 
-    /// Gives back what is left of a buffer after the bytes read were split off.
+    /// Gives back what is left of a buffer after the bytes read were split off, even if that is no room at all.
     pub fn give_back(&self, mut buffer: BytesMut) {
-        if buffer.capacity() == 0 {
-            return;
-        }
         buffer.clear();
         let mut pool = self.pool();
         let full = (pool.open.len() + pool.retired.len() + 1) * Self::SIZE > self.retain;

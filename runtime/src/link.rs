@@ -14,21 +14,21 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-/// A connected, non-blocking stream socket of some runtime.
+/// A connected stream socket of some runtime.
 pub trait Socket {
-    /// Reads into the spare capacity of `buffer`, at most `limit` bytes; `WouldBlock` where nothing is there.
-    fn try_read(&self, buffer: &mut BytesMut, limit: usize) -> io::Result<usize>;
+    /// Reads into the spare capacity of `buffer`, at most `limit` bytes; 0 is the end. Where nothing is there, the task
+    /// is woken when there is.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Poll<io::Result<usize>>;
 
-    /// Writes some of `slices`; `WouldBlock` where nothing can be taken.
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-
-    /// Ready when a read may succeed; else the task is woken when it may.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Ready when a write may succeed; else the task is woken when it may.
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Writes some of `slices`. Where nothing can be taken, the task is woken when it can.
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 }
 
 /// What all links of an engine share.
@@ -46,7 +46,10 @@ impl LinkContext {
     pub fn new(config: &EngineConfig, inbox: Arc<Inbox>) -> Self {
         Self {
             inbox,
-            pool: BufferPool::new(usize::try_from(config.buffer_budget).unwrap_or(usize::MAX)),
+            // Buffers that are being written are bounded by the budget; as many again wait to be filled.
+            pool: BufferPool::new(
+                usize::try_from(config.buffer_budget.saturating_mul(2)).unwrap_or(usize::MAX),
+            ),
             ca_certificate: config.http.ca_certificate.clone(),
             accept_invalid_certs: config.http.accept_invalid_certs,
             tls: OnceLock::new(),
@@ -208,13 +211,8 @@ impl<S: Socket> Link<S> {
             if slices.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match self.socket.try_write(&slices) {
+            match ready!(self.socket.poll_write(cx, &slices)) {
                 Ok(sent) => self.on_sent(sent),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.socket.poll_writable(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(link_error(&error))),
-                    Poll::Ready(Ok(())) => {}
-                },
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(link_error(&error))),
             }
@@ -260,10 +258,10 @@ impl<S: Socket> Link<S> {
         while self.credit > 0 {
             let mut buffer = self.context.pool.take();
             let limit = usize::try_from(self.credit).unwrap_or(usize::MAX);
-            let result = self.socket.try_read(&mut buffer, limit);
+            let result = self.socket.poll_read(cx, &mut buffer, limit);
             let data = buffer.split();
             self.context.pool.give_back(buffer);
-            match result {
+            match ready!(result) {
                 Ok(0) => return Poll::Ready(LinkError::Eof),
                 Ok(read) => {
                     self.deliver(data);
@@ -272,11 +270,6 @@ impl<S: Socket> Link<S> {
                         return yield_now(cx);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.socket.poll_readable(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(error)) => return Poll::Ready(link_error(&error)),
-                    Poll::Ready(Ok(())) => {}
-                },
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(link_error(&error)),
             }
@@ -299,7 +292,11 @@ impl<S: Socket> Link<S> {
             if burst >= MAX_BURST {
                 return yield_now(cx);
             }
-            match self.socket.try_read(tls.incoming(&self.context.pool), usize::MAX) {
+            let read = self.socket.poll_read(cx, tls.incoming(&self.context.pool), usize::MAX);
+            if read.is_pending() {
+                tls.release(&self.context.pool);
+            }
+            match ready!(read) {
                 Ok(0) => return Poll::Ready(tls.on_eof()),
                 Ok(_) => {
                     let result = tls.process(&self.context.pool);
@@ -311,14 +308,6 @@ impl<S: Socket> Link<S> {
                         return Poll::Ready(error);
                     }
                     self.note_secured();
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    tls.release(&self.context.pool);
-                    match self.socket.poll_readable(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Err(error)) => return Poll::Ready(link_error(&error)),
-                        Poll::Ready(Ok(())) => {}
-                    }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(link_error(&error)),

@@ -79,7 +79,10 @@ impl TlsSession {
         if self.incoming.capacity() - self.incoming.len() < LEAST_ROOM {
             let mut fresh = pool.take();
             fresh.extend_from_slice(&self.incoming);
-            pool.give_back(std::mem::replace(&mut self.incoming, fresh));
+            let old = std::mem::replace(&mut self.incoming, fresh);
+            if old.capacity() > 0 {
+                pool.give_back(old);
+            }
         }
         &mut self.incoming
     }
