@@ -33,10 +33,13 @@ use gosh_dl_core::engine::{LinkKey, TlsRequest};
 use gosh_dl_runtime::{Driver, LinkContext, Transport, Turn};
 use link::LinkHandle;
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 /// The result of an engine call.
 pub type Result<T> = core::result::Result<T, EngineError>;
@@ -82,9 +85,8 @@ impl DownloadEngine {
     }
 
     fn launch(config: EngineConfig, store: Option<Box<dyn Store>>) -> Result<Arc<Self>> {
-        let (handle, driver) = Handle::start(config.clone(), store)?;
-        let context = Arc::new(LinkContext::new(&config, driver.inbox()));
-        let links = Links { links: HashMap::new(), context, sweep_at: FEW };
+        let (handle, driver) = Handle::start(config, store)?;
+        let links = Links { links: HashMap::new(), context: driver.links(), sweep_at: FEW };
         tokio::spawn(drive(driver, links));
         Ok(Arc::new(Self { handle }))
     }
@@ -100,11 +102,25 @@ impl Deref for DownloadEngine {
 
 /// The turn loop.
 async fn drive(mut driver: Driver, mut links: Links) {
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut armed = None;
     while let Turn::Wait(deadline) = driver.turn(&mut links) {
-        let ready = poll_fn(|cx| driver.poll_ready(cx));
-        match deadline {
-            Some(at) => drop(tokio::time::timeout_at(at.into(), ready).await),
-            None => ready.await,
+        if let Some(at) = deadline.filter(|_| deadline != armed) {
+            sleep.as_mut().reset(at.into());
+        }
+        armed = deadline;
+        let mut polls = 0_u32;
+        poll_fn(|cx| {
+            polls += 1;
+            match driver.poll_ready(cx) {
+                Poll::Pending if armed.is_some() => sleep.as_mut().poll(cx),
+                ready => ready,
+            }
+        })
+        .await;
+        if polls == 1 {
+            // There was work at once: while the disk has completions, links must have their turn all the same.
+            tokio::task::yield_now().await;
         }
     }
 }

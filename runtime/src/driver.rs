@@ -3,8 +3,10 @@
 use crate::disk::DiskExecutor;
 use crate::events::EventHub;
 use crate::inbox::Inbox;
+use crate::link::LinkContext;
 use crate::names::Resolver;
 use crate::store_thread::StoreThread;
+use crate::tls::{CertificateFileError, read_certificates};
 use futures_channel::oneshot;
 use gosh_dl_core::base::store::{MemoryStore, Store};
 use gosh_dl_core::base::{Instant, LinkOutput};
@@ -31,6 +33,7 @@ pub(crate) struct Shared {
     engine: Mutex<Engine>,
     clock: Clock,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) links: Arc<LinkContext>,
     pub(crate) events: EventHub,
     replies: Mutex<Replies>,
     disk: DiskExecutor,
@@ -73,15 +76,17 @@ pub(crate) fn start(
     store: Option<Box<dyn Store>>,
 ) -> Result<(Arc<Shared>, Driver), EngineError> {
     config.validate()?;
+    check_certificates(&config)?;
     let mut store = store.unwrap_or_else(|| Box::new(MemoryStore::new()));
     let records = store.load()?;
     let note = store.load_note()?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| EngineError::Internal(format!("no randomness: {error}")))?;
     let clock = Clock::new();
+    let inbox = Arc::new(Inbox::default());
+    let links = Arc::new(LinkContext::new(&config, Arc::clone(&inbox)));
     let start = EngineStart { config, seed, unix_millis: unix_millis(), boot_id: boot_id(), records, note };
     let engine = Engine::new(clock.now(), start)?;
-    let inbox = Arc::new(Inbox::default());
     let into = || Arc::clone(&inbox);
     let (disk, names, stored) = (into(), into(), into());
     let shared = Arc::new(Shared {
@@ -96,6 +101,7 @@ pub(crate) fn start(
             Arc::new(move |batch, result| stored.push(Input::Stored { batch, result })),
         ),
         inbox,
+        links,
     });
     shared.inbox.nudge();
     let driver = Driver { shared: Arc::clone(&shared), inputs: Vec::new(), outputs: Vec::new() };
@@ -103,9 +109,9 @@ pub(crate) fn start(
 }
 
 impl Driver {
-    /// Where links put what happens on them.
-    pub fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.shared.inbox)
+    /// What the links of this engine share.
+    pub fn links(&self) -> Arc<LinkContext> {
+        Arc::clone(&self.shared.links)
     }
 
     /// Ready when a turn is due because something happened.
@@ -136,7 +142,7 @@ impl Driver {
             }
             engine.poll_timeout()
         };
-        for output in std::mem::take(&mut self.outputs) {
+        for output in self.outputs.drain(..) {
             if output == Output::Closed {
                 return Turn::Over;
             }
@@ -177,6 +183,11 @@ impl Shared {
         (Token(token), receiver)
     }
 
+    /// The command with this token was refused at once.
+    pub(crate) fn forget_reply(&self, token: Token) {
+        self.replies().waiting.remove(&token.0);
+    }
+
     /// What arrives when the driver has ended.
     pub(crate) fn expect_close(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
@@ -205,8 +216,8 @@ impl Shared {
         }
     }
 
-    /// The driver is gone, one way or another.
-    fn finish(&self) {
+    /// The end, in order or not: whatever is under way is given up, files and store are closed.
+    pub(crate) fn finish(&self) {
         self.inbox.stop();
         self.store.close(CLOSE_PATIENCE);
         self.disk.stop(CLOSE_PATIENCE);
@@ -225,6 +236,16 @@ impl Shared {
     fn replies(&self) -> MutexGuard<'_, Replies> {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file of certificates that cannot be used is an error now, not when the first secured link is opened.
+pub(crate) fn check_certificates(config: &EngineConfig) -> Result<(), EngineError> {
+    let Some(path) = &config.http.ca_certificate else { return Ok(()) };
+    let unusable = |error: CertificateFileError| EngineError::InvalidInput {
+        field: "ca_certificate",
+        message: error.to_string(),
+    };
+    read_certificates(path).map(drop).map_err(unusable)
 }
 
 /// The monotonic clock of one engine, and a watch on the wall clock.

@@ -1,6 +1,6 @@
 //! The public handle: what an application holds, whatever the runtime.
 
-use crate::driver::{Driver, Shared, start};
+use crate::driver::{Driver, Shared, check_certificates, start};
 use crate::events::EventStream;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::Store;
@@ -16,8 +16,8 @@ type Result<T> = core::result::Result<T, EngineError>;
 /// Many downloads in one engine. Calls return when what they ask for is done and durable, unless they say otherwise;
 /// futures can be dropped at any time, and the command that they sent is carried out all the same.
 ///
-/// Dropping the handle stops everything at once; what was recorded by then is kept. [`shutdown`](Self::shutdown)
-/// records everything first.
+/// Dropping the handle stops everything at once, as a crash would; what was recorded by then is kept. It waits a moment
+/// for threads, so that files and the store are free afterwards. [`shutdown`](Self::shutdown) records everything first.
 pub struct Handle {
     shared: Arc<Shared>,
 }
@@ -43,7 +43,8 @@ impl Handle {
     /// unfinished download has the same URL, directory and name.
     pub async fn add_http(&self, url: &str, options: DownloadOptions) -> Result<DownloadId> {
         let (token, reply) = self.shared.expect_reply();
-        let id = self.shared.with(|engine, now| engine.add_http(now, url, options, token))?;
+        let added = self.shared.with(|engine, now| engine.add_http(now, url, options, token));
+        let id = added.inspect_err(|_| self.shared.forget_reply(token))?;
         reply.await.unwrap_or(Err(EngineError::Shutdown))?;
         Ok(id)
     }
@@ -180,7 +181,11 @@ impl Handle {
     ///
     /// [`EngineError::InvalidInput`] for a setting out of range; nothing is changed then.
     pub fn set_config(&self, config: EngineConfig) -> Result<()> {
-        self.shared.with(|engine, now| engine.set_config(now, config))
+        check_certificates(&config)?;
+        let http = config.http.clone();
+        self.shared.with(|engine, now| engine.set_config(now, config))?;
+        self.shared.links.set_tls(&http);
+        Ok(())
     }
 
     /// The settings.
@@ -265,7 +270,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.inbox.stop();
+        self.shared.finish();
     }
 }
 

@@ -8,12 +8,12 @@ use crate::tls::{TlsContext, TlsSession};
 use bytes::{Buf as _, Bytes, BytesMut};
 use gosh_dl_core::base::link::TlsError;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
-use gosh_dl_core::engine::{EngineConfig, Input, LinkKey, TlsRequest};
+use gosh_dl_core::engine::{EngineConfig, HttpConfig, Input, LinkKey, TlsRequest};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 /// A connected stream socket of some runtime.
@@ -36,9 +36,25 @@ pub trait Socket {
 pub struct LinkContext {
     inbox: Arc<Inbox>,
     pool: BufferPool,
+    tls: Mutex<TlsSettings>,
+}
+
+/// How links are secured, and what was made of it when the first was.
+#[derive(Debug)]
+struct TlsSettings {
     ca_certificate: Option<PathBuf>,
     accept_invalid_certs: bool,
-    tls: OnceLock<Result<TlsContext, TlsError>>,
+    context: Option<Result<TlsContext, TlsError>>,
+}
+
+impl TlsSettings {
+    fn new(config: &HttpConfig) -> Self {
+        Self {
+            ca_certificate: config.ca_certificate.clone(),
+            accept_invalid_certs: config.accept_invalid_certs,
+            context: None,
+        }
+    }
 }
 
 impl LinkContext {
@@ -50,9 +66,7 @@ impl LinkContext {
             pool: BufferPool::new(
                 usize::try_from(config.buffer_budget.saturating_mul(2)).unwrap_or(usize::MAX),
             ),
-            ca_certificate: config.http.ca_certificate.clone(),
-            accept_invalid_certs: config.http.accept_invalid_certs,
-            tls: OnceLock::new(),
+            tls: Mutex::new(TlsSettings::new(&config.http)),
         }
     }
 
@@ -61,11 +75,28 @@ impl LinkContext {
         self.inbox.push(Input::Link { link, input });
     }
 
+    /// Secures links that are opened from now on as `config` says.
+    pub(crate) fn set_tls(&self, config: &HttpConfig) {
+        let mut tls = self.tls();
+        if tls.ca_certificate != config.ca_certificate
+            || tls.accept_invalid_certs != config.accept_invalid_certs
+        {
+            *tls = TlsSettings::new(config);
+        }
+    }
+
     /// The first secured link reads the platform's certificates, which takes some milliseconds.
     fn session(&self, request: &TlsRequest) -> Result<TlsSession, TlsError> {
-        let make = || TlsContext::new(self.ca_certificate.as_deref(), self.accept_invalid_certs);
-        let context = self.tls.get_or_init(make).as_ref().map_err(|error| *error)?;
-        TlsSession::new(context, &request.server_name, &self.pool)
+        let mut tls = self.tls();
+        let TlsSettings { ca_certificate, accept_invalid_certs, context } = &mut *tls;
+        let make = || TlsContext::new(ca_certificate.as_deref(), *accept_invalid_certs);
+        let context = context.get_or_insert_with(make).clone()?;
+        drop(tls);
+        TlsSession::new(&context, &request.server_name, &self.pool)
+    }
+
+    fn tls(&self) -> MutexGuard<'_, TlsSettings> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
