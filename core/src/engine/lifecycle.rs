@@ -12,7 +12,7 @@ use crate::base::{Instant, RangeSet};
 use crate::download::DownloadError;
 use crate::download::check::{Check, Finding, Report};
 use crate::download::error::DiskAction;
-use crate::download::http::End;
+use crate::download::http::{End, HttpSaved};
 use crate::download::target::{Part, Target};
 
 impl Engine {
@@ -136,9 +136,13 @@ impl Engine {
     pub(super) fn on_ended(&mut self, now: Instant, key: EntryKey, end: End) {
         self.save(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
+        if end == End::Skipped {
+            // Nothing was fetched, and the file of that name is not ours.
+            *entry.saved = HttpSaved::default();
+        }
         let (id, intent) = (entry.id, entry.intent.take());
         let completed = matches!(end, End::Completed | End::Skipped);
-        if completed {
+        if completed && end != End::Skipped {
             self.report_progress(now, key);
         }
         self.end_run(key);

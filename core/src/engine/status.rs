@@ -120,7 +120,8 @@ pub struct DownloadMetadata {
     pub url: String,
     /// The directory it is saved in.
     pub save_dir: PathBuf,
-    /// The final file name, once it is decided.
+    /// The final file name, once it is decided; `None` of a completed download is one that was skipped because a file
+    /// of its name exists.
     pub filename: Option<String>,
     /// The other URLs of the same file, without user-info.
     pub mirrors: Vec<String>,

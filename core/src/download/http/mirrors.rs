@@ -40,6 +40,8 @@ pub struct Mirror {
     pub max_busy: usize,
     /// Whether anything of the file came from it.
     pub delivered: bool,
+    /// How often its answers broke the rules.
+    violations: u32,
     state: Health,
     backoff: Backoff,
     /// Bytes per second that one of its connections gives, averaged.
@@ -85,6 +87,7 @@ impl Mirrors {
             busy: 0,
             max_busy: usize::MAX,
             delivered: false,
+            violations: 0,
             state: Health::Usable,
             backoff: Backoff::new(first, longest),
             rate: None,
@@ -169,7 +172,13 @@ impl Mirrors {
     /// A failure that another try may mend. Returns whether the mirror is given up.
     pub fn failed(&mut self, now: Instant, index: MirrorIndex, error: DownloadError, rng: &mut Rng) -> bool {
         let max_failures = self.max_failures;
+        let violation = matches!(error, DownloadError::Http { .. } | DownloadError::BadResponse { .. });
         let mirror = self.at_mut(index);
+        mirror.violations += u32::from(violation);
+        if mirror.violations > MAX_VIOLATIONS {
+            // It delivers a little before each, so progress alone would keep it for ever.
+            mirror.state = Health::Dead;
+        }
         mirror.last_error = Some(error);
         mirror.rate = None;
         if mirror.state == Health::Dead {
@@ -234,6 +243,8 @@ impl Mirrors {
     }
 }
 
+/// Answers that break the rules are tolerated this often, whatever arrives between them.
+const MAX_VIOLATIONS: u32 = 16;
 /// The weight of a new measurement of a mirror's speed.
 const WEIGHT: f64 = 0.3;
 /// How strongly connections already there count against a mirror: equal mirrors share evenly, and one that is ten
@@ -297,6 +308,22 @@ mod tests {
         }
         let error = refused(&m, one);
         assert!(m.failed(now, one, error, &mut rng) && !m.any_alive());
+    }
+
+    #[test]
+    fn mirror_that_keeps_breaking_the_rules_is_given_up_whatever_it_delivers() {
+        let (mut m, mut rng) = (mirrors(1), Rng::from_seed([1; 32]));
+        let one = MirrorIndex(0);
+        let error = DownloadError::Http {
+            url: m.at(one).url.clone(),
+            error: crate::wire::http::DecodeError::ChunkSize,
+        };
+        for _ in 0..MAX_VIOLATIONS {
+            m.failed(Instant::ZERO, one, error.clone(), &mut rng);
+            m.progressed(one);
+            assert!(m.any_alive());
+        }
+        assert!(m.failed(Instant::ZERO, one, error, &mut rng));
     }
 
     #[test]
