@@ -1,1 +1,101 @@
-fn main() {}
+//! The command line of gosh-dl: fetches files over many connections, and goes on where it stopped.
+
+mod args;
+mod failure;
+mod get;
+mod input_file;
+mod json;
+mod log;
+mod manage;
+mod output;
+mod progress;
+mod rate;
+mod run;
+mod selection;
+mod settings;
+mod signals;
+mod state;
+mod tally;
+mod text;
+mod watch;
+
+use args::{Cli, Command};
+use clap::{CommandFactory as _, Parser as _};
+use failure::Failure;
+use manage::Refusal;
+use settings::{Show, UsageError};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let result = match Cli::try_parse() {
+        Ok(cli) => command(cli.command),
+        Err(error) => Ok(unparsed(&error)),
+    };
+    ExitCode::from(result.unwrap_or_else(|refusal| match refusal {
+        Refusal::Usage(UsageError(why)) => usage(&why),
+        Refusal::Failure(failure) => {
+            output::failure(&failure);
+            FAILED
+        }
+    }))
+}
+
+fn command(command: Command) -> Result<u8, Refusal> {
+    match command {
+        Command::Get(args) => {
+            log::start(args.show.verbose);
+            let settings = settings::get(&args).map_err(Refusal::Usage)?;
+            Ok(block_on(get::get(settings, Show::from(&args.show)))??)
+        }
+        Command::List(args) => Ok(manage::list(&args)?),
+        Command::Resume(args) => {
+            log::start(args.show.verbose);
+            block_on(manage::resume(&args))?
+        }
+        Command::Cancel(args) => Ok(block_on(manage::cancel(&args))??),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "gosh-dl", &mut script);
+            output::raw(&script);
+            Ok(0)
+        }
+    }
+}
+
+/// One thread: the engine's disk, hash and name work has threads of its own.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure(format!("the runtime cannot start: {}; try again", settings::io_message(&error)))
+    })?;
+    let result = runtime.block_on(future);
+    // What still hangs (a name look-up, a disk) must not keep the process.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+/// Help and version as they are; what is wrong, in one line.
+fn unparsed(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        output::raw(error.render().to_string().as_bytes());
+        return 0;
+    }
+    let rendered = error.render().to_string();
+    if matches!(error.kind(), clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        output::note(rendered.trim_end());
+        return USAGE;
+    }
+    let lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<_> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: "))
+        .collect();
+    usage(&text::escape(&told.join("; ").replace(":; ", ": ")))
+}
+
+fn usage(why: &str) -> u8 {
+    output::error(&format!("{why}; see gosh-dl --help"));
+    USAGE
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;

@@ -1,0 +1,229 @@
+//! What was typed.
+
+use crate::rate::{parse_rate, parse_seconds};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use gosh_dl_core::base::disk::AllocationMode;
+use gosh_dl_core::download::{ConflictPolicy, DownloadPriority, ExpectedChecksum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Fetches files over HTTP(S) with many connections, and goes on where it stopped.
+#[derive(Debug, Parser)]
+#[command(name = "gosh-dl", version, about, after_help = EXIT_CODES, infer_subcommands = false)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Download files. Run the same command again to resume an interrupted one
+    #[command(after_long_help = GET_NOTES)]
+    Get(Box<GetArgs>),
+    /// Show the downloads that are not complete
+    List(ListArgs),
+    /// Go on with downloads that are not complete: all, or those named
+    Resume(ResumeArgs),
+    /// Forget downloads that are not complete
+    Cancel(CancelArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `gosh-dl get`
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// What to download, one file per URL
+    #[arg(value_name = "URL", required_unless_present = "input_file", value_hint = ValueHint::Url)]
+    pub(crate) urls: Vec<String>,
+    /// The directory to save in [default: the current one]
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The name of the file (single file only) [default: the server's or the URL's]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) out: Option<String>,
+    /// Another URL of the same file (single file only; repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) mirror: Vec<String>,
+    /// The digest the file must have (single file only): md5, sha-1, sha-256 or sha-512
+    #[arg(long, value_name = "ALGO=HEX")]
+    pub(crate) checksum: Option<ExpectedChecksum>,
+    /// A header to send (repeatable)
+    #[arg(short = 'H', long, value_name = "K: V")]
+    pub(crate) header: Vec<String>,
+    /// A cookie to send (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) cookie: Vec<String>,
+    /// The User-Agent to send [default: gosh-dl/<version>]
+    #[arg(long, value_name = "S")]
+    pub(crate) user_agent: Option<String>,
+    /// The Referer to send
+    #[arg(long, value_name = "S")]
+    pub(crate) referer: Option<String>,
+    /// When a file of that name exists: rename, overwrite, skip or fail [default: rename]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) on_conflict: Option<ConflictPolicy>,
+    /// How room on the disk is reserved: none, sparse or full [default: none]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) allocation: Option<AllocationMode>,
+    /// The place in the queue: low, normal, high or critical
+    #[arg(short, long, value_name = "LEVEL", default_value_t)]
+    pub(crate) priority: DownloadPriority,
+    /// Read URLs from a file, or from standard input with -
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// How to fetch.
+#[derive(Args, Debug)]
+pub(crate) struct TransferArgs {
+    /// Connections per file, 1 to 256 [default: 16]
+    #[arg(short = 'x', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) connections: Option<u16>,
+    /// Files at once [default: 5]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) max_concurrent: Option<u16>,
+    /// The most bytes per second for all files together, e.g. 500K, 2.5M, 1G
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) limit_rate: Option<u64>,
+    /// Certificates (PEM) to trust besides the system's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ca_certificate: Option<PathBuf>,
+    /// DANGEROUS: accept any certificate; whoever sits between can read and change everything
+    #[arg(long)]
+    pub(crate) insecure_accept_invalid_certs: bool,
+    /// Tries in a row that may fail without progress; 0 never gives up [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tries: Option<u32>,
+    /// How long a connection may be silent [default: 60]
+    #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// How long a host may take to give a connection [default: 30]
+    #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Redirects in a row that are followed [default: 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub(crate) max_redirects: Option<u16>,
+    /// The file that keeps the state; it stays, and lists complete downloads too
+    /// [default: a file of this command's own, gone once all is complete]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// Print errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Print one line of JSON per event on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw no progress bars
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+    /// Log to standard error; twice and thrice for more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// `gosh-dl list`
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// The state file to read [default: all of this user's]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) state: Option<PathBuf>,
+    /// Print one line of JSON per download
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `gosh-dl resume`
+#[derive(Args, Debug)]
+pub(crate) struct ResumeArgs {
+    /// Ids as `list` shows them, or their first digits (four or more)
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+/// `gosh-dl cancel`
+#[derive(Args, Debug)]
+pub(crate) struct CancelArgs {
+    /// Ids as `list` shows them, or their first digits (four or more)
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Also delete what was fetched
+    #[arg(long)]
+    pub(crate) delete_files: bool,
+    /// The state file to change [default: whichever of this user's has them]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) state: Option<PathBuf>,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all done, 1 some or all failed, 2 wrong usage, 130 interrupted (143 terminated, 129 hung up).";
+
+const GET_NOTES: &str = "\
+Input files: one file a line; URLs separated by tabs on one line are mirrors of one file; lines that begin with a space \
+are options of the file above (out=, dir=, checksum=, header=, referer=, user-agent=); # begins a comment.
+
+JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed, \"id\", \"url\", \
+\"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while unknown; with \
+failed also \"error\", \"kind\", \"retryable\".
+
+Rates and sizes: K, M and G are powers of 1024.
+
+The state is kept in $XDG_STATE_HOME/gosh-dl (or ~/.local/state/gosh-dl) until all files of a command are complete.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn short_forms_are_those_of_aria2_and_curl() {
+        let line = "gosh-dl get -d /tmp -o n -x 8 -j 2 -H A:b -i - -q -vv -p high http://a/";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Get(get) = cli.command else { panic!("not get") };
+        assert_eq!((get.transfer.connections, get.transfer.max_concurrent), (Some(8), Some(2)));
+        assert_eq!((get.out.as_deref(), get.show.quiet, get.show.verbose), (Some("n"), true, 2));
+        assert_eq!((get.header.len(), get.priority), (1, DownloadPriority::High));
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for line in [
+            "get",
+            "get -x 0 http://a/",
+            "get -x 257 http://a/",
+            "get --limit-rate fast http://a/",
+            "get --on-conflict maybe http://a/",
+            "get --allocation some http://a/",
+            "get --checksum md5=12 http://a/",
+            "get --timeout 0 http://a/",
+            "get --nonsense http://a/",
+            "cancel",
+            "",
+        ] {
+            assert!(Cli::try_parse_from(format!("gosh-dl {line}").split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What went wrong, in one line for a person: what, which URL, why, and what to do next.
+
+use crate::text;
+use gosh_dl_core::base::store::StoreError;
+use gosh_dl_core::engine::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
+use std::path::Path;
+
+/// A failure of a whole command (exit code 1), as one line without the program's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure(pub(crate) String);
+
+impl Failure {
+    /// The engine could not start or go on.
+    pub(crate) fn engine(error: &EngineError) -> Self {
+        Self(format!("{}; {}", text::escape(&error.to_string()), next_step(error)))
+    }
+
+    /// A state file could not be used.
+    pub(crate) fn state(path: &Path, error: &StoreError) -> Self {
+        let path = text::path(path);
+        Self(match error {
+            StoreError::InUse => format!(
+                "the same download is already running in another process (state {path}); wait for it, or stop it first"
+            ),
+            error => format!("{path}: {}; {}", text::escape(&error.to_string()), store_step(error)),
+        })
+    }
+}
+
+/// The line about a download that failed.
+pub(crate) fn line(url: &str, error: &EngineError) -> String {
+    format!("{}: {}; {}", text::url(url), text::escape(&error.to_string()), next_step(error))
+}
+
+fn next_step(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::Network { kind, retryable, .. } => network_step(*kind, *retryable),
+        EngineError::Storage { kind, .. } => storage_step(*kind),
+        EngineError::Protocol { kind, .. } => protocol_step(*kind),
+        EngineError::Database(error) => store_step(error),
+        EngineError::InvalidInput { .. } => "correct it and run the command again",
+        EngineError::AlreadyExists(_) => "see gosh-dl list",
+        EngineError::NotFound(_) => "gosh-dl list shows the ids",
+        EngineError::Internal(_) => "please report this",
+        _ => AGAIN,
+    }
+}
+
+fn network_step(kind: NetworkErrorKind, retryable: bool) -> &'static str {
+    match kind {
+        NetworkErrorKind::DnsResolution => {
+            "check the host name and the network, then run the same command again"
+        }
+        NetworkErrorKind::Tls => {
+            "check the address and the clock; --ca-certificate FILE trusts another authority"
+        }
+        NetworkErrorKind::TooManyRedirects => "check the URL; --max-redirects N allows more",
+        NetworkErrorKind::HttpStatus(401 | 403 | 407) => "check the URL, and what --header or --cookie sends",
+        NetworkErrorKind::HttpStatus(429 | 503) => "run the same command again later to resume",
+        NetworkErrorKind::HttpStatus(400..=499) => "check the URL",
+        _ if retryable => AGAIN,
+        _ => "check the URL and the network, then run the same command again",
+    }
+}
+
+fn storage_step(kind: StorageErrorKind) -> &'static str {
+    match kind {
+        StorageErrorKind::DiskFull => "free some space, then run the same command again to resume",
+        StorageErrorKind::PermissionDenied => "check the permissions, or save elsewhere with --dir",
+        StorageErrorKind::AlreadyExists => "use --on-conflict rename or overwrite",
+        StorageErrorKind::InUse => "another download is writing it: wait for that, or use --out or --dir",
+        StorageErrorKind::PathTraversal | StorageErrorKind::InvalidPath => "use --out NAME or --dir DIR",
+        StorageErrorKind::NotFound => "check --dir, then run the same command again",
+        _ => AGAIN,
+    }
+}
+
+fn protocol_step(kind: ProtocolErrorKind) -> &'static str {
+    match kind {
+        ProtocolErrorKind::InvalidUrl => "check the URL",
+        ProtocolErrorKind::RangeNotSupported => "try --connections 1",
+        ProtocolErrorKind::ResourceChanged => "run the same command again to fetch the new version",
+        ProtocolErrorKind::HashMismatch => "check the checksum, then run the same command again",
+        _ => "try again later, or another mirror",
+    }
+}
+
+fn store_step(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::InUse => "wait for the other process, or stop it first",
+        StoreError::NewerVersion { .. } => "use the newer gosh-dl that wrote it",
+        StoreError::Corrupt(_) => "move it away to start over",
+        StoreError::Full => "free some space, then run the same command again",
+        _ => "check the path and its permissions, or name another with --state",
+    }
+}
+
+const AGAIN: &str = "run the same command again to resume";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_and_what_next() {
+        let error = EngineError::Network {
+            kind: NetworkErrorKind::HttpStatus(404),
+            message: "the server answered 404".to_owned(),
+            retryable: false,
+        };
+        assert_eq!(
+            line("http://me:pw@h.example/a", &error),
+            "http://h.example/a: the server answered 404; check the URL"
+        );
+    }
+
+    #[test]
+    fn hostile_messages_are_escaped() {
+        let error = EngineError::Protocol {
+            kind: ProtocolErrorKind::InvalidResponse,
+            message: "status \x1b[31m\nred".to_owned(),
+        };
+        for line in [line("http://h/", &error), Failure::engine(&error).0] {
+            assert!(!line.contains(char::is_control), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_state_in_use_is_explained() {
+        let Failure(line) = Failure::state(Path::new("/s/x.redb"), &StoreError::InUse);
+        assert!(
+            line.starts_with("the same download is already running in another process (state /s/x.redb);")
+        );
+    }
+}

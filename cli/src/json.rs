@@ -1,0 +1,192 @@
+//! JSON lines: one object per event, or per download of a list. Fields are only ever added.
+
+use crate::text;
+use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineError};
+use serde::Serialize;
+
+/// One line of `get --json` and `resume --json`.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    event: &'a str,
+    id: String,
+    url: &'a str,
+    path: Option<String>,
+    total: Option<u64>,
+    completed: u64,
+    speed: u64,
+    connections: u32,
+    #[serde(flatten)]
+    failure: Option<FailureFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct FailureFields<'a> {
+    error: &'a str,
+    kind: &'a str,
+    retryable: bool,
+}
+
+/// One line about a download that could not even be added: it has no id.
+#[derive(Serialize)]
+struct RefusedLine<'a> {
+    event: &'a str,
+    id: Option<String>,
+    url: &'a str,
+    path: Option<String>,
+    #[serde(flatten)]
+    failure: FailureFields<'a>,
+}
+
+/// One line of `list --json`.
+#[derive(Serialize)]
+struct ListLine<'a> {
+    id: String,
+    url: &'a str,
+    path: Option<String>,
+    state: &'a str,
+    total: Option<u64>,
+    completed: u64,
+    state_file: &'a str,
+    #[serde(flatten)]
+    failure: Option<FailureFields<'a>>,
+}
+
+/// A line of `list --json` about a state file whose records could not be read.
+#[derive(Serialize)]
+struct FileLine<'a> {
+    url: Option<&'a str>,
+    state: &'a str,
+    state_file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// An event of a download.
+pub(crate) fn event(event: &str, status: &DownloadStatus) -> String {
+    line(&event_line(event, status))
+}
+
+/// The failure of a download.
+pub(crate) fn failed(status: &DownloadStatus, error: &EngineError, retryable: bool) -> String {
+    let message = error.to_string();
+    let failure = Some(FailureFields { error: &message, kind: error.kind(), retryable });
+    line(&EventLine { failure, ..event_line("failed", status) })
+}
+
+/// The failure of a download that could not even be added.
+pub(crate) fn refused(url: &str, error: &EngineError) -> String {
+    let message = error.to_string();
+    let failure = FailureFields { error: &message, kind: error.kind(), retryable: error.is_retryable() };
+    line(&RefusedLine { event: "failed", id: None, url: &text::without_user_info(url), path: None, failure })
+}
+
+/// A download of a list that is `state` (completed, failed, paused or interrupted).
+pub(crate) fn listed(status: &DownloadStatus, state: &str, state_file: &str) -> String {
+    let failure = match &status.state {
+        DownloadState::Error { kind, message, retryable } => {
+            Some(FailureFields { error: message, kind, retryable: *retryable })
+        }
+        _ => None,
+    };
+    line(&ListLine {
+        id: status.gid(),
+        url: &status.metadata.url,
+        path: path(status),
+        state,
+        total: status.progress.total_size,
+        completed: status.progress.completed_size,
+        state_file,
+        failure,
+    })
+}
+
+/// A state file of a list that is `state` ("running" or "unreadable").
+pub(crate) fn file(state: &str, state_file: &str, url: Option<&str>, error: Option<&str>) -> String {
+    line(&FileLine { url, state, state_file, error })
+}
+
+fn event_line<'a>(event: &'a str, status: &'a DownloadStatus) -> EventLine<'a> {
+    EventLine {
+        event,
+        id: status.gid(),
+        url: &status.metadata.url,
+        path: path(status),
+        total: status.progress.total_size,
+        completed: status.progress.completed_size,
+        speed: status.progress.download_speed,
+        connections: status.progress.connections,
+        failure: None,
+    }
+}
+
+/// The final path, once its name is decided.
+fn path(status: &DownloadStatus) -> Option<String> {
+    let name = status.metadata.filename.as_ref()?;
+    Some(status.metadata.save_dir.join(name).to_string_lossy().into_owned())
+}
+
+fn line(value: &impl Serialize) -> String {
+    let line = serde_json::to_string(value)
+        .unwrap_or_else(|error| format!("{{\"event\":\"error\",\"error\":\"{error}\"}}"));
+    text::escape_json(&line).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gosh_dl_core::download::DownloadId;
+    use gosh_dl_core::engine::{DownloadKind, DownloadMetadata, DownloadProgress, NetworkErrorKind};
+
+    fn status() -> DownloadStatus {
+        DownloadStatus {
+            id: DownloadId::from_gid("0123456789abcdef").unwrap(),
+            kind: DownloadKind::Http,
+            state: DownloadState::Downloading,
+            priority: Default::default(),
+            progress: DownloadProgress { total_size: Some(10), completed_size: 5, ..Default::default() },
+            metadata: DownloadMetadata {
+                url: "http://h/a".into(),
+                save_dir: "/d".into(),
+                filename: Some("a\u{202e}\"".into()),
+                ..Default::default()
+            },
+            created_at: 0,
+            completed_at: None,
+        }
+    }
+
+    #[test]
+    fn an_event_has_every_field() {
+        assert_eq!(
+            event("progress", &status()),
+            "{\"event\":\"progress\",\"id\":\"0123456789abcdef\",\"url\":\"http://h/a\",\
+             \"path\":\"/d/a\\u202e\\\"\",\"total\":10,\"completed\":5,\"speed\":0,\"connections\":0}"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_why() {
+        let error = EngineError::Network {
+            kind: NetworkErrorKind::Timeout,
+            message: "no\x1banswer".into(),
+            retryable: true,
+        };
+        let end = ",\"error\":\"no\\u001banswer\",\"kind\":\"network\",\"retryable\":true}";
+        assert!(failed(&status(), &error, true).ends_with(end));
+        let refused = refused("http://me:pw@h/a", &error);
+        assert!(refused.starts_with("{\"event\":\"failed\",\"id\":null,\"url\":\"http://h/a\""), "{refused}");
+    }
+
+    #[test]
+    fn a_list_says_the_state() {
+        let line = listed(&status(), "interrupted", "/s/x.redb");
+        assert!(
+            line.contains("\"state\":\"interrupted\"") && line.contains("\"state_file\":\"/s/x.redb\""),
+            "{line}"
+        );
+        assert_eq!(
+            file("running", "/s", None, None),
+            "{\"url\":null,\"state\":\"running\",\"state_file\":\"/s\"}"
+        );
+    }
+}

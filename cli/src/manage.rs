@@ -1,0 +1,256 @@
+//! `gosh-dl list`, `resume` and `cancel`: the downloads that earlier commands left.
+
+use crate::args::{CancelArgs, ListArgs, ResumeArgs};
+use crate::failure::{self, Failure};
+use crate::run::{Job, run};
+use crate::selection::Selection;
+use crate::settings::{self, Show, UsageError};
+use crate::state::{self, Announced, Found, Known, State};
+use crate::watch::{self, Pending, go_on};
+use crate::{json, output, rate, tally, text};
+use gosh_dl_core::download::DownloadId;
+use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineConfig};
+use gosh_dl_tokio::DownloadEngine;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Why a command did nothing.
+pub(crate) enum Refusal {
+    /// Exit code 2.
+    Usage(UsageError),
+    /// Exit code 1.
+    Failure(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// The downloads of one state file that a command names.
+struct Chosen {
+    state: State,
+    ids: HashSet<DownloadId>,
+}
+
+impl Chosen {
+    fn announce(&self) {
+        let wanted = self.state.downloads.iter().filter(|known| self.ids.contains(&known.status.id));
+        self.state.announce(wanted.map(|known| (&*known.key, &*known.status.metadata.url)));
+    }
+}
+
+/// Prints what is not complete, and with `--state` what is.
+pub(crate) fn list(args: &ListArgs) -> Result<u8, Failure> {
+    let mut code = 0;
+    let mut lines = 0;
+    for found in found(args.state.as_deref())? {
+        match found {
+            Found::Open(state) => {
+                let file = state.path.to_string_lossy().into_owned();
+                for Known { status, .. } in &state.downloads {
+                    if args.state.is_none() && !state::is_worth_keeping(status) {
+                        continue;
+                    }
+                    lines += 1;
+                    let line = if args.json {
+                        json::listed(status, state_word(&status.state), &file)
+                    } else {
+                        list_line(status)
+                    };
+                    output::result(&line);
+                }
+            }
+            Found::InUse(path) => lines += list_in_use(&path, args.json),
+            Found::Broken(path, error) => {
+                code = 1;
+                if args.json {
+                    let file = path.to_string_lossy();
+                    output::result(&json::file("unreadable", &file, None, Some(&error.to_string())));
+                }
+                output::failure(&Failure::state(&path, &error));
+            }
+        }
+    }
+    if lines == 0 && code == 0 && !args.json {
+        output::note("no unfinished downloads");
+    }
+    Ok(code)
+}
+
+/// Prints what another process works on, and returns how many lines that took.
+fn list_in_use(path: &Path, json: bool) -> usize {
+    let announced = Announced::read(path);
+    let mut urls: Vec<Option<&str>> = announced.urls().map(Some).collect();
+    if urls.is_empty() {
+        urls.push(None);
+    }
+    for url in &urls {
+        let line = if json {
+            json::file("running", &path.to_string_lossy(), *url, None)
+        } else {
+            let what = url.map_or_else(|| format!("state {}", text::path(path)), text::url);
+            format!("{:16}  running (in use by another process)  {what}", "-")
+        };
+        output::result(&line);
+    }
+    urls.len()
+}
+
+/// Goes on with all that is not complete, or with what is named.
+pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
+    let config = settings::config(&args.transfer, EngineConfig::new()).map_err(Refusal::Usage)?;
+    let chosen = choose(args.transfer.state.as_deref(), &args.ids, |status| {
+        status.state != DownloadState::Completed && (!args.ids.is_empty() || state::is_worth_keeping(status))
+    })?;
+    let show = Show::from(&args.show);
+    if chosen.is_empty() {
+        if !show.quiet && !show.json {
+            output::note("nothing to resume");
+        }
+        return Ok(0);
+    }
+    if args.transfer.state.is_none() {
+        chosen.iter().for_each(Chosen::announce);
+    }
+    let paths: Vec<PathBuf> = chosen.iter().map(|chosen| chosen.state.path.clone()).collect();
+    let downloads: Vec<_> = chosen.iter().flat_map(|chosen| chosen.state.statuses(&chosen.ids)).collect();
+    let parts = chosen.into_iter().map(|chosen| chosen.state.into_part(&chosen.ids)).collect();
+    let store = Box::new(Selection::new(parts));
+    let job = Job { config, store, files: downloads.len(), complete: Vec::new(), show };
+    let begin = |engine: &std::sync::Arc<DownloadEngine>| {
+        let mut pending = Pending::new();
+        for status in downloads {
+            pending.spawn(go_on(engine.clone(), status));
+        }
+        pending
+    };
+    let result = run(job, begin, |_| ()).await;
+    if args.transfer.state.is_none() {
+        paths.iter().for_each(|path| state::tidy(path));
+    }
+    Ok(result?)
+}
+
+/// Forgets what is named.
+pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
+    let mut code = 0;
+    for Chosen { state, ids } in choose(args.state.as_deref(), &args.ids, |_| true)? {
+        let path = state.path.clone();
+        let names: Vec<_> = state.statuses(&ids).iter().map(list_name).collect();
+        let config = EngineConfig::new();
+        let engine = DownloadEngine::with_store(config, state.into_store(&ids))
+            .await
+            .map_err(|error| Failure::engine(&error))?;
+        for (id, name) in names {
+            match engine.cancel(id, args.delete_files).await {
+                Ok(()) => output::result(&format!("cancelled {name}")),
+                Err(error) => {
+                    code = 1;
+                    output::error(&failure::line(&name, &error));
+                }
+            }
+        }
+        engine.shutdown().await.map_err(|error| Failure::engine(&error))?;
+        drop(engine);
+        if args.state.is_none() {
+            state::tidy(&path);
+        }
+    }
+    Ok(code)
+}
+
+fn list_name(status: &DownloadStatus) -> (DownloadId, String) {
+    (status.id, format!("{} {}", status.gid(), text::url(&status.metadata.url)))
+}
+
+/// `0123456789abcdef  paused  27%  12.3 MiB of 45.6 MiB  PATH  URL`
+fn list_line(status: &DownloadStatus) -> String {
+    let progress = &status.progress;
+    let completed = rate::bytes(progress.completed_size);
+    let size = match progress.total_size {
+        None => completed,
+        Some(size) => format!(
+            "{completed} of {} ({}%)",
+            rate::bytes(size),
+            tally::percent(progress.completed_size, size)
+        ),
+    };
+    let why = match &status.state {
+        DownloadState::Error { message, .. } => format!("  ({})", text::escape(message)),
+        _ => String::new(),
+    };
+    let (url, path) = (text::url(&status.metadata.url), watch::path(status));
+    format!("{}  {:11}  {size}  {path}  {url}{why}", status.gid(), state_word(&status.state))
+}
+
+/// Nothing runs in a file that no process has open.
+fn state_word(state: &DownloadState) -> &'static str {
+    match state {
+        DownloadState::Completed => "completed",
+        DownloadState::Error { .. } => "failed",
+        DownloadState::Paused => "paused",
+        _ => "interrupted",
+    }
+}
+
+fn found(state: Option<&Path>) -> Result<Vec<Found>, Failure> {
+    match state {
+        // Looking must not make a file.
+        Some(path) if !path.exists() => {
+            Err(Failure(format!("{}: there is no such state file; check --state", text::path(path))))
+        }
+        Some(path) => Ok(vec![state::look(path)]),
+        None => Ok(state::files(&state::directory()?).iter().map(|path| state::look(path)).collect()),
+    }
+}
+
+/// The downloads that `ids` name, or without any all that `is_meant`; each id must name exactly one.
+fn choose(
+    state: Option<&Path>,
+    ids: &[String],
+    is_meant: impl Fn(&DownloadStatus) -> bool,
+) -> Result<Vec<Chosen>, Failure> {
+    let mut chosen: Vec<Chosen> = Vec::new();
+    let mut busy = 0;
+    for found in found(state)? {
+        match found {
+            Found::Open(state) => {
+                let is_named = |status: &&DownloadStatus| {
+                    is_meant(status) && (ids.is_empty() || ids.iter().any(|id| status.id.matches_gid(id)))
+                };
+                let all = state.downloads.iter().map(|known| &known.status);
+                let ids: HashSet<_> = all.filter(is_named).map(|status| status.id).collect();
+                if !ids.is_empty() {
+                    chosen.push(Chosen { state, ids });
+                }
+            }
+            Found::InUse(path) if state.is_some() => {
+                return Err(Failure(format!(
+                    "{}: in use by another process; wait for it, or stop it first",
+                    text::path(&path)
+                )));
+            }
+            Found::InUse(_) => busy += 1,
+            Found::Broken(path, error) => output::failure(&Failure::state(&path, &error)),
+        }
+    }
+    let all: Vec<DownloadId> = chosen.iter().flat_map(|chosen| chosen.ids.iter().copied()).collect();
+    for id in ids {
+        check_named(id, all.iter().filter(|known| known.matches_gid(id)).count(), busy)?;
+    }
+    Ok(chosen)
+}
+
+fn check_named(id: &str, count: usize, busy: usize) -> Result<(), Failure> {
+    let id = text::escape(id);
+    match count {
+        1 => Ok(()),
+        0 if busy > 0 => Err(Failure(format!(
+            "{id}: no such download, or another process works on it; gosh-dl list shows the ids"
+        ))),
+        0 => Err(Failure(format!("{id}: no such unfinished download; gosh-dl list shows the ids"))),
+        count => Err(Failure(format!("{id}: {count} downloads begin with this; give more digits"))),
+    }
+}

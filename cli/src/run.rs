@@ -1,0 +1,83 @@
+//! Running an engine in the foreground: what `get` and `resume` have in common.
+
+use crate::failure::Failure;
+use crate::output;
+use crate::settings::Show;
+use crate::signals::{Interrupt, Signals};
+use crate::watch::{End, Pending, Watch};
+use gosh_dl_core::base::store::Store;
+use gosh_dl_core::engine::{DownloadStatus, EngineConfig};
+use gosh_dl_tokio::DownloadEngine;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What to run.
+pub(crate) struct Job {
+    /// The engine's settings.
+    pub(crate) config: EngineConfig,
+    /// What the engine shall know of.
+    pub(crate) store: Box<dyn Store>,
+    /// How many downloads the command has.
+    pub(crate) files: usize,
+    /// Those of them that are complete already.
+    pub(crate) complete: Vec<DownloadStatus>,
+    /// How much is shown.
+    pub(crate) show: Show,
+}
+
+/// Runs an engine until all that `begin` asks of it has ended, and returns the exit code.
+///
+/// `at_end` is told what is in the engine before it shuts down.
+pub(crate) async fn run(
+    job: Job,
+    begin: impl FnOnce(&Arc<DownloadEngine>) -> Pending,
+    at_end: impl FnOnce(&[DownloadStatus]),
+) -> Result<u8, Failure> {
+    let mut signals = Signals::new()
+        .map_err(|error| Failure(format!("signals cannot be handled: {error}; run the command again")))?;
+    if job.config.http.accept_invalid_certs {
+        output::error(
+            "warning: certificates are not checked; whoever sits between can read and change everything",
+        );
+    }
+    let engine =
+        DownloadEngine::with_store(job.config, job.store).await.map_err(|error| Failure::engine(&error))?;
+    let mut events = engine.subscribe();
+    let mut watch = Watch::new(engine.clone(), job.show, job.files);
+    for status in &job.complete {
+        watch.already_complete(status);
+    }
+    let mut pending = begin(&engine);
+    let end = watch.run(&mut events, &mut pending, &mut signals).await;
+    drop(pending);
+    at_end(&engine.list());
+    let stop = stop(&engine, &mut signals).await;
+    Ok(match (end, stop) {
+        (End::Stopped(interrupt), _) => {
+            let how = interrupt.name();
+            output::error(&format!("{how}; run the same command again to resume"));
+            interrupt.exit_code()
+        }
+        (End::Done(_), Some(interrupt)) => interrupt.exit_code(),
+        (End::Done(tally), None) => u8::from(tally.failed > 0),
+    })
+}
+
+/// Saves and stops; a further signal ends the wait.
+async fn stop(engine: &DownloadEngine, signals: &mut Signals) -> Option<Interrupt> {
+    tokio::select! {
+        biased;
+        interrupt = signals.next() => Some(interrupt),
+        stopped = tokio::time::timeout(STOP_LIMIT, engine.shutdown()) => {
+            match stopped {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => output::failure(&Failure::engine(&error)),
+                Err(_) => output::error("stopping took too long; the last moments may be fetched again"),
+            }
+            None
+        }
+    }
+}
+
+/// The whole of stopping takes at most 2 s; the rest of the process needs the other 200 ms.
+const STOP_LIMIT: Duration = Duration::from_millis(1800);

@@ -1,0 +1,410 @@
+//! What the arguments mean: checked, and in the engine's terms. What is wrong here is wrong usage (exit code 2).
+
+use crate::args::{GetArgs, ShowArgs, TransferArgs};
+use crate::input_file::{self, Entry};
+use crate::text;
+use gosh_dl_core::download::DownloadOptions;
+use gosh_dl_core::engine::{EngineConfig, HttpConfig};
+use std::collections::HashSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// Wrong usage: one line for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// A `get` command.
+#[derive(Debug)]
+pub(crate) struct Get {
+    /// The files to fetch, each once.
+    pub(crate) requests: Vec<Request>,
+    /// The engine's settings.
+    pub(crate) config: EngineConfig,
+    /// `--state`
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// One file to fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The first URL, as given.
+    pub(crate) url: String,
+    /// The first URL without user name and password, as its parser writes it.
+    pub(crate) plain_url: String,
+    /// The directory, absolute.
+    pub(crate) dir: PathBuf,
+    /// The name that was asked for.
+    pub(crate) out: Option<String>,
+    /// Everything for the engine.
+    pub(crate) options: DownloadOptions,
+}
+
+impl Request {
+    /// What tells it from others: the URL, the directory, and the name where one was asked for.
+    pub(crate) fn key(&self) -> String {
+        key(&self.plain_url, &self.dir, self.out.as_deref())
+    }
+}
+
+/// Joined by what none of the parts can hold. Records keep paths as text, so this does too.
+pub(crate) fn key(plain_url: &str, dir: &Path, out: Option<&str>) -> String {
+    format!("{plain_url}\0{}\0{}", dir.to_string_lossy(), out.unwrap_or_default())
+}
+
+/// How much is shown, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Show {
+    /// Errors only.
+    pub(crate) quiet: bool,
+    /// JSON lines on standard output.
+    pub(crate) json: bool,
+    /// Bars may be drawn, if there is a terminal.
+    pub(crate) bars: bool,
+}
+
+impl From<&ShowArgs> for Show {
+    fn from(args: &ShowArgs) -> Self {
+        // Log lines and bars would overwrite one another.
+        Self { quiet: args.quiet, json: args.json, bars: !args.no_progress && args.verbose == 0 }
+    }
+}
+
+/// The meaning of `gosh-dl get`.
+pub(crate) fn get(args: &GetArgs) -> Result<Get, UsageError> {
+    let (mut requests, mut seen) = (Vec::new(), HashSet::new());
+    let entries = args.input_file.as_deref().map_or(Ok(Vec::new()), read_list)?;
+    only_for_one_file(args, args.urls.len() + entries.len())?;
+    let typed = args.urls.iter().map(|url| Entry { urls: vec![url.clone()], ..Entry::default() });
+    for entry in typed.chain(entries) {
+        let request = request(args, &entry).map_err(|error| at_line(args, &entry, error))?;
+        // The same file asked for twice is fetched once.
+        if seen.insert(request.key()) {
+            requests.push(request);
+        }
+    }
+    if requests.is_empty() {
+        return Err(UsageError("there is no URL in the input file".to_owned()));
+    }
+    let config = config(&args.transfer, EngineConfig::new())?;
+    Ok(Get { requests, config, state: args.transfer.state.clone() })
+}
+
+/// The engine's settings that `args` ask for.
+pub(crate) fn config(args: &TransferArgs, defaults: EngineConfig) -> Result<EngineConfig, UsageError> {
+    let EngineConfig { max_concurrent_downloads, max_connections_per_download, .. } = defaults;
+    let concurrent = args.max_concurrent.map_or(max_concurrent_downloads, usize::from);
+    let connections = args.connections.map_or(max_connections_per_download, usize::from);
+    // Whoever asks for more connections or files means it, so one host may take as many.
+    let per_host = defaults.max_connections_per_host.max(connections).max(concurrent);
+    if let Some(file) = &args.ca_certificate {
+        std::fs::File::open(file).map_err(|error| {
+            UsageError(format!("--ca-certificate {}: {}", text::path(file), io_message(&error)))
+        })?;
+    }
+    let http = defaults.http.clone();
+    let http = HttpConfig::new()
+        .read_timeout(args.timeout.unwrap_or(http.read_timeout))
+        .connect_timeout(args.connect_timeout.unwrap_or(http.connect_timeout))
+        .max_redirects(args.max_redirects.map_or(http.max_redirects, usize::from))
+        .max_retries(args.max_tries.unwrap_or(http.max_retries))
+        .ca_certificate(args.ca_certificate.clone())
+        .accept_invalid_certs(args.insecure_accept_invalid_certs);
+    let config = defaults
+        .max_concurrent_downloads(concurrent)
+        .max_connections_per_download(connections)
+        .max_connections_per_host(per_host)
+        .global_download_limit(args.limit_rate)
+        .http(http);
+    config.validate().map_err(|error| UsageError(error.to_string()))?;
+    Ok(config)
+}
+
+fn read_list(file: &Path) -> Result<Vec<Entry>, UsageError> {
+    let mut content = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_string(&mut content)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut content))
+    };
+    let name = text::path(file);
+    read.map_err(|error| UsageError(format!("--input-file {name}: {}", io_message(&error))))?;
+    input_file::parse(&content).map_err(|why| UsageError(format!("--input-file {name}: {why}")))
+}
+
+fn only_for_one_file(args: &GetArgs, files: usize) -> Result<(), UsageError> {
+    let given = [
+        (args.out.is_some(), "--out"),
+        (!args.mirror.is_empty(), "--mirror"),
+        (args.checksum.is_some(), "--checksum"),
+    ];
+    match given.into_iter().find(|(given, _)| *given && files > 1) {
+        None => Ok(()),
+        Some((_, option)) => Err(UsageError(format!(
+            "{option} is for a single file, and there are {files}; an input file can give each its own"
+        ))),
+    }
+}
+
+fn request(args: &GetArgs, entry: &Entry) -> Result<Request, UsageError> {
+    let mut urls = entry.urls.iter().chain(&args.mirror);
+    let url = checked_url(urls.next().ok_or_else(|| UsageError("there is no URL".to_owned()))?)?;
+    let out = entry.out.clone().or_else(|| args.out.clone());
+    if let Some(name) = &out {
+        check_name(name)?;
+    }
+    let dir = entry.dir.as_ref().map(PathBuf::from).or_else(|| args.dir.clone());
+    let dir = std::path::absolute(dir.unwrap_or_else(|| PathBuf::from(".")))
+        .map_err(|error| UsageError(format!("--dir: {}", io_message(&error))))?;
+    let mut options = DownloadOptions::new().priority(args.priority).save_dir(dir.clone());
+    options.filename = out.clone();
+    options.allocation_mode = args.allocation;
+    options.on_conflict = args.on_conflict;
+    options.user_agent = header_value("user-agent", entry.user_agent.as_ref().or(args.user_agent.as_ref()))?;
+    options.referer = header_value("referer", entry.referer.as_ref().or(args.referer.as_ref()))?;
+    for mirror in urls {
+        options = options.mirror(checked_url(mirror)?);
+    }
+    for header in args.header.iter().chain(&entry.headers) {
+        let (name, value) = parse_header(header)?;
+        options = options.header(name, value);
+    }
+    if !args.cookie.is_empty() {
+        options = options
+            .cookies(args.cookie.iter().map(|cookie| checked_cookie(cookie)).collect::<Result<Vec<_>, _>>()?);
+    }
+    options.checksum = match &entry.checksum {
+        None => args.checksum.clone(),
+        Some(checksum) => Some(checksum.parse().map_err(|why| UsageError(format!("checksum: {why}")))?),
+    };
+    Ok(Request { plain_url: text::without_user_info(&url), url, dir, out, options })
+}
+
+fn checked_url(url: &str) -> Result<String, UsageError> {
+    let shown = text::escape(url);
+    match Url::parse(url) {
+        Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
+            let scheme = parsed.scheme();
+            let hint = if url.contains("://") { "" } else { "; did you mean https:// in front of it?" };
+            Err(UsageError(format!("{shown}: \"{scheme}\" is not supported, only http and https{hint}")))
+        }
+        Ok(_) => Ok(url.to_owned()),
+        Err(url::ParseError::RelativeUrlWithoutBase) => {
+            Err(UsageError(format!("{shown}: a URL begins with http:// or https://")))
+        }
+        Err(error) => Err(UsageError(format!("{shown}: not a URL ({error})"))),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), UsageError> {
+    let shown = text::escape(name);
+    if name.contains(['/', std::path::MAIN_SEPARATOR]) {
+        return Err(UsageError(format!(
+            "--out {shown}: this is a file name, not a path; use --dir for the directory"
+        )));
+    }
+    if gosh_dl_core::base::FileName::sanitise(name).is_none() {
+        return Err(UsageError(format!("--out \"{shown}\": this cannot be a file name")));
+    }
+    Ok(())
+}
+
+/// RFC 9110 section 5.6.2: a name is a token; section 5.5: a value has no control characters but the tab.
+fn parse_header(header: &str) -> Result<(String, String), UsageError> {
+    let bad = |why: &str| UsageError(format!("--header \"{}\": {why}", text::escape(header)));
+    let (name, value) = header.split_once(':').ok_or_else(|| bad("a header is written \"Name: value\""))?;
+    let name = name.trim();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(bad("the name has a character that no header name may have"));
+    }
+    if !is_field_value(value) {
+        return Err(bad("the value has a control character"));
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+fn header_value(option: &str, value: Option<&String>) -> Result<Option<String>, UsageError> {
+    match value {
+        Some(value) if !is_field_value(value) => {
+            Err(UsageError(format!("--{option} \"{}\": there is a control character", text::escape(value))))
+        }
+        value => Ok(value.cloned()),
+    }
+}
+
+fn checked_cookie(cookie: &str) -> Result<String, UsageError> {
+    let is_pair = cookie.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty());
+    if !is_pair || !is_field_value(cookie) || cookie.contains(';') {
+        let shown = text::escape(cookie);
+        return Err(UsageError(format!(
+            "--cookie \"{shown}\": a cookie is written NAME=VALUE, one each time"
+        )));
+    }
+    Ok(cookie.trim().to_owned())
+}
+
+fn is_field_value(value: &str) -> bool {
+    value.chars().all(|c| c == '\t' || !c.is_control())
+}
+
+fn at_line(args: &GetArgs, entry: &Entry, UsageError(why): UsageError) -> UsageError {
+    match &args.input_file {
+        Some(file) if entry.line > 0 => {
+            UsageError(format!("--input-file {}: line {}: {why}", text::path(file), entry.line))
+        }
+        _ => UsageError(why),
+    }
+}
+
+/// The operating system's sentence without its number.
+pub(crate) fn io_message(error: &std::io::Error) -> String {
+    let message = error.to_string();
+    match message.find(" (os error") {
+        Some(end) => message[..end].to_owned(),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser as _;
+    use std::time::Duration;
+
+    fn parse(arguments: &[&str]) -> Result<Get, UsageError> {
+        let cli = Cli::try_parse_from(["gosh-dl", "get"].iter().chain(arguments)).expect("clap takes it");
+        let Command::Get(args) = cli.command else { panic!("not get") };
+        get(&args)
+    }
+
+    fn error(arguments: &[&str]) -> String {
+        parse(arguments).expect_err("wrong usage").0
+    }
+
+    #[test]
+    fn defaults_are_the_engines() {
+        let get = parse(&["http://h.example/a"]).unwrap();
+        assert_eq!(get.config, EngineConfig::new());
+        assert!(get.requests[0].dir.is_absolute());
+        assert_eq!(get.state, None);
+    }
+
+    #[test]
+    fn options_reach_the_engine() {
+        let arguments = "-x 32 -j 3 --limit-rate 2M --max-tries 0 --timeout 7 --connect-timeout 0.5 \
+                         --max-redirects 2 --insecure-accept-invalid-certs --state s http://u:p@h.example/a";
+        let get = parse(&arguments.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let config = &get.config;
+        assert_eq!((config.max_connections_per_download, config.max_connections_per_host), (32, 32));
+        assert_eq!((config.max_concurrent_downloads, config.global_download_limit), (3, Some(2 << 20)));
+        assert_eq!((config.http.max_retries, config.http.max_redirects), (0, 2));
+        assert_eq!(config.http.read_timeout, Duration::from_secs(7));
+        assert_eq!(config.http.connect_timeout, Duration::from_millis(500));
+        assert!(config.http.accept_invalid_certs);
+        assert_eq!(get.state, Some(PathBuf::from("s")));
+        assert_eq!(get.requests[0].url, "http://u:p@h.example/a");
+        assert_eq!(get.requests[0].plain_url, "http://h.example/a");
+    }
+
+    #[test]
+    fn few_connections_per_file_leave_the_host_its_default() {
+        let config = parse(&["-x", "4", "http://a/"]).unwrap().config;
+        assert_eq!((config.max_connections_per_download, config.max_connections_per_host), (4, 16));
+    }
+
+    #[test]
+    fn request_options_are_taken_over() {
+        let sum = format!("sha-256={}", "ab".repeat(32));
+        let get = parse(&[
+            "http://a/1",
+            "-d",
+            "/tmp/x/../y",
+            "-o",
+            "n",
+            "--mirror",
+            "http://b/1",
+            "--checksum",
+            &sum,
+            "-H",
+            "X-A: b: c",
+            "--cookie",
+            "k=v=w",
+            "--user-agent",
+            "u",
+            "--referer",
+            "http://r/",
+            "--on-conflict",
+            "skip",
+            "--allocation",
+            "full",
+        ])
+        .unwrap();
+        let options = &get.requests[0].options;
+        assert_eq!(options.headers, [("X-A".to_owned(), "b: c".to_owned())]);
+        assert_eq!(options.cookies.as_deref(), Some(&["k=v=w".to_owned()][..]));
+        assert_eq!(options.mirrors, ["http://b/1"]);
+        assert_eq!(
+            (options.user_agent.as_deref(), options.referer.as_deref()),
+            (Some("u"), Some("http://r/"))
+        );
+        assert!(
+            options.checksum.is_some() && options.on_conflict.is_some() && options.allocation_mode.is_some()
+        );
+    }
+
+    #[test]
+    fn the_same_file_twice_is_fetched_once() {
+        let get = parse(&["http://a/1", "http://a/2", "http://me:x@a/1"]).unwrap();
+        assert_eq!(get.requests.len(), 2);
+    }
+
+    #[test]
+    fn wrong_usage_says_what_is_wrong() {
+        let cases: [(&[&str], &str); 12] = [
+            (&["-o", "n", "http://a/1", "http://a/2"], "--out is for a single file, and there are 2"),
+            (&["--mirror", "http://b/", "http://a/1", "http://a/2"], "--mirror is for a single file"),
+            (&["-o", "../n", "http://a/1"], "use --dir for the directory"),
+            (&["-o", "..", "http://a/1"], "cannot be a file name"),
+            (&["a.example/file"], "begins with http:// or https://"),
+            (&["localhost:80/file"], "did you mean https://"),
+            (&["ftp://a/file"], "\"ftp\" is not supported"),
+            (&["http://a:x/"], "not a URL"),
+            (&["-H", "no colon", "http://a/"], "\"Name: value\""),
+            (&["-H", "A: b\nC: d", "http://a/"], "control character"),
+            (&["--cookie", "k", "http://a/"], "NAME=VALUE"),
+            (&["--ca-certificate", "/does/not/exist", "http://a/"], "No such file"),
+        ];
+        for (arguments, part) in cases {
+            let message = error(arguments);
+            assert!(message.contains(part), "{arguments:?}: {message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_input_file_gives_each_file_its_own_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list");
+        std::fs::write(&list, "http://a/1\thttp://b/1\n out=one\n dir=/tmp\nhttp://a/2\n").unwrap();
+        let get = parse(&["-i", list.to_str().unwrap(), "-d", "/var", "http://a/0"]).unwrap();
+        let seen: Vec<_> = get
+            .requests
+            .iter()
+            .map(|r| (r.url.as_str(), r.dir.to_str().unwrap(), r.out.as_deref()))
+            .collect();
+        assert_eq!(
+            seen,
+            [("http://a/0", "/var", None), ("http://a/1", "/tmp", Some("one")), ("http://a/2", "/var", None)]
+        );
+        assert_eq!(get.requests[1].options.mirrors, ["http://b/1"]);
+
+        std::fs::write(&list, "http://a/1\n\nnonsense\n").unwrap();
+        let message = error(&["-i", list.to_str().unwrap()]);
+        assert!(message.contains("line 3: nonsense: a URL begins with"), "{message}");
+        std::fs::write(&list, "# nothing\n").unwrap();
+        assert!(error(&["-i", list.to_str().unwrap()]).contains("no URL in the input file"));
+        assert!(error(&["-i", "/does/not/exist"]).contains("No such file"));
+    }
+}

@@ -1,0 +1,243 @@
+//! Watching the downloads of a command until all have ended: events in, lines and an exit code out.
+
+use crate::json;
+use crate::output;
+use crate::progress::Progress;
+use crate::rate;
+use crate::settings::Show;
+use crate::signals::{Interrupt, Signals};
+use crate::tally::Tally;
+use crate::{failure, text};
+use gosh_dl_core::download::DownloadId;
+use gosh_dl_core::engine::{DownloadEvent, DownloadState, DownloadStatus, EngineError};
+use gosh_dl_tokio::{DownloadEngine, EventStream};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::JoinSet;
+
+/// Commands to the engine that are under way: each gives the id of a download to watch, or says for which URL it failed.
+pub(crate) type Pending = JoinSet<Result<DownloadId, Refused>>;
+
+/// A download that the engine would not take.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Its URL.
+    pub(crate) url: String,
+    /// Why.
+    pub(crate) error: EngineError,
+}
+
+/// How a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every download ended.
+    Done(Tally),
+    /// Somebody wants the process to stop.
+    Stopped(Interrupt),
+}
+
+/// Watches the downloads of one command.
+pub(crate) struct Watch {
+    engine: Arc<DownloadEngine>,
+    show: Show,
+    progress: Progress,
+    tally: Tally,
+    /// Known, and not ended.
+    open: HashSet<DownloadId>,
+    /// Ended before they were known.
+    early: HashSet<DownloadId>,
+    /// When those that run began, and with how many bytes.
+    began: HashMap<DownloadId, (Instant, u64)>,
+}
+
+impl Watch {
+    /// Watches over `files` downloads, which [`run`](Self::run) is told of.
+    pub(crate) fn new(engine: Arc<DownloadEngine>, show: Show, files: usize) -> Self {
+        let progress = if show.quiet || show.json { Progress::Hidden } else { Progress::new(show.bars) };
+        Self {
+            engine,
+            show,
+            progress,
+            tally: Tally { files, ..Tally::default() },
+            open: HashSet::new(),
+            early: HashSet::new(),
+            began: HashMap::new(),
+        }
+    }
+
+    /// A file of the command that needs no download: it is complete already.
+    pub(crate) fn already_complete(&mut self, status: &DownloadStatus) {
+        self.tally.done += 1;
+        self.skipped(status);
+    }
+
+    /// Watches until every download ended, or somebody wants to stop.
+    pub(crate) async fn run(
+        &mut self,
+        events: &mut EventStream,
+        pending: &mut Pending,
+        signals: &mut Signals,
+    ) -> End {
+        let mut ticks = self.progress.interval().map(tokio::time::interval);
+        if let Some(ticks) = &mut ticks {
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            ticks.reset();
+        }
+        while !(pending.is_empty() && self.open.is_empty()) {
+            tokio::select! {
+                biased;
+                interrupt = signals.next() => {
+                    self.progress.clear();
+                    return End::Stopped(interrupt);
+                }
+                () = next_tick(&mut ticks) => self.progress.update(&self.engine.active(), &self.tally),
+                Some(answer) = pending.join_next() => match answer {
+                    Ok(answer) => self.on_answer(answer),
+                    Err(_) => self.tally.failed += 1,
+                },
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(&event),
+                    None => break,
+                },
+            }
+        }
+        self.finish()
+    }
+
+    fn on_answer(&mut self, answer: Result<DownloadId, Refused>) {
+        match answer {
+            Ok(id) if self.early.remove(&id) => {}
+            Ok(id) => {
+                self.open.insert(id);
+            }
+            Err(Refused { url, error }) => {
+                self.tally.failed += 1;
+                if self.show.json {
+                    output::result(&json::refused(&url, &error));
+                }
+                self.progress.aside(|| output::error(&failure::line(&url, &error)));
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &DownloadEvent) {
+        let id = event.id();
+        let word = match event {
+            DownloadEvent::Started { .. } => "started",
+            DownloadEvent::Completed { .. } => return self.on_completed(id),
+            DownloadEvent::Failed { error, retryable, .. } => return self.on_failed(id, error, *retryable),
+            DownloadEvent::Removed { .. } => return self.on_removed(id),
+            DownloadEvent::Progress { .. } if self.show.json => "progress",
+            DownloadEvent::Added { .. } if self.show.json => "added",
+            DownloadEvent::Paused { .. } if self.show.json => "paused",
+            DownloadEvent::Resumed { .. } if self.show.json => "resumed",
+            _ => return,
+        };
+        let Some(status) = self.engine.status(id) else { return };
+        if matches!(event, DownloadEvent::Started { .. }) {
+            self.began.insert(id, (Instant::now(), status.progress.completed_size));
+        }
+        if self.show.json {
+            output::result(&json::event(word, &status));
+        }
+    }
+
+    fn on_completed(&mut self, id: DownloadId) {
+        self.end(id);
+        self.tally.done += 1;
+        let began = self.began.remove(&id);
+        let Some(status) = self.engine.status(id) else { return };
+        let size = status.progress.completed_size;
+        self.tally.ended_bytes += size;
+        if status.metadata.filename.is_none() {
+            // It never got a name of its own, because the one it should have had is taken.
+            return self.skipped(&status);
+        }
+        if self.show.json {
+            output::result(&json::event("completed", &status));
+        } else if !self.show.quiet {
+            let took = began.map(|(at, before)| (at.elapsed(), size.saturating_sub(before)));
+            let speed = took.map_or(String::new(), |(took, fetched)| {
+                format!(" in {}, {}", rate::elapsed(took), rate::speed(rate::average(fetched, took)))
+            });
+            let line = format!("saved {} ({}{speed})", path(&status), rate::bytes(size));
+            self.progress.aside(|| output::result(&line));
+        }
+    }
+
+    fn skipped(&mut self, status: &DownloadStatus) {
+        self.tally.skipped += 1;
+        if self.show.json {
+            output::result(&json::event("skipped", status));
+        } else if !self.show.quiet {
+            let metadata = &status.metadata;
+            let what = metadata.filename.as_ref().map_or_else(|| text::url(&metadata.url), |_| path(status));
+            let line = format!("skipped {what} (it is already there)");
+            self.progress.aside(|| output::result(&line));
+        }
+    }
+
+    fn on_failed(&mut self, id: DownloadId, error: &EngineError, retryable: bool) {
+        self.end(id);
+        self.tally.failed += 1;
+        self.began.remove(&id);
+        let Some(status) = self.engine.status(id) else { return };
+        self.tally.ended_bytes += status.progress.completed_size;
+        if self.show.json {
+            output::result(&json::failed(&status, error, retryable));
+        }
+        self.progress.aside(|| output::error(&failure::line(&status.metadata.url, error)));
+    }
+
+    fn on_removed(&mut self, id: DownloadId) {
+        self.end(id);
+        self.tally.failed += 1;
+        self.began.remove(&id);
+    }
+
+    fn end(&mut self, id: DownloadId) {
+        if !self.open.remove(&id) {
+            self.early.insert(id);
+        }
+        self.progress.ended(id);
+    }
+
+    fn finish(&mut self) -> End {
+        self.progress.clear();
+        // Only an engine that died leaves some open.
+        self.tally.failed += self.tally.open();
+        if self.tally.files > 1 && !self.show.quiet && !self.show.json {
+            output::note(&self.tally.summary());
+        }
+        End::Done(self.tally)
+    }
+}
+
+/// Where a download is saved, for people.
+pub(crate) fn path(status: &DownloadStatus) -> String {
+    let metadata = &status.metadata;
+    text::path(&metadata.save_dir.join(metadata.filename.as_ref().unwrap_or(&metadata.name)))
+}
+
+/// Waits for `id` to be resumed where it needs that: what was queued or running goes on by itself.
+pub(crate) async fn go_on(
+    engine: Arc<DownloadEngine>,
+    status: DownloadStatus,
+) -> Result<DownloadId, Refused> {
+    let id = status.id;
+    if matches!(status.state, DownloadState::Paused | DownloadState::Error { .. }) {
+        let refuse = |error| Refused { url: status.metadata.url.clone(), error };
+        engine.resume(id).await.map_err(refuse)?;
+    }
+    Ok(id)
+}
+
+async fn next_tick(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
