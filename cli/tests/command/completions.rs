@@ -1,0 +1,22 @@
+//! Completion scripts, help and version.
+
+use crate::lab::Home;
+
+#[test]
+fn every_shell_has_a_script() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = home.run(&["completions", shell]).expect(0);
+        assert!(ended.stdout.contains("gosh-dl") && ended.stdout.contains("max-concurrent"), "{shell}");
+        assert_eq!(ended.stderr, "");
+    }
+    home.run(&["completions", "tcsh"]).expect(2);
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let home = Home::new();
+    let version = home.run(&["--version"]).expect(0).stdout;
+    assert_eq!(version, format!("gosh-dl {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(home.run(&["get", "--help"]).expect(0).stdout.contains("--limit-rate"));
+}
