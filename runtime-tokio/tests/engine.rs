@@ -67,7 +67,8 @@ fn an_empty_file_arrives() {
         let dir = tempfile::tempdir().unwrap();
         let engine = engine(dir.path()).await;
         let id = engine.add_http(&server.url("empty"), DownloadOptions::new()).await.unwrap();
-        let _ = engine.wait(id).await;
+        engine.wait(id).await.unwrap();
+        assert_eq!(std::fs::read(dir.path().join("empty")).unwrap(), b"");
         engine.shutdown().await.unwrap();
     });
 }

@@ -12,12 +12,13 @@ use redb::{
     TableError,
 };
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// A store in one redb file.
 #[derive(Debug)]
 pub struct RedbStore {
-    database: Database,
+    database: Guarded,
     path: PathBuf,
     note: Option<NoteFile>,
 }
@@ -35,18 +36,15 @@ impl RedbStore {
             std::fs::create_dir_all(dir).map_err(|error| from_io(&error))?;
         }
         let fresh = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
-        let database = Database::builder().set_cache_size(CACHE).create(path).map_err(from_open)?;
+        let create = || Database::builder().set_cache_size(CACHE).create(path).map_err(from_open);
+        let database = Guarded(Some(guarded(create)?));
         let store = Self { database, path: path.to_owned(), note: None };
-        if fresh {
-            store.write_version()?;
-        } else {
-            store.check_version()?;
-        }
+        guarded(|| if fresh { store.write_version() } else { store.check_version() })?;
         Ok(store)
     }
 
     fn write_version(&self) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin_write().map_err(other)?;
+        let mut transaction = self.database.get()?.begin_write().map_err(other)?;
         transaction.set_durability(Durability::Immediate).map_err(other)?;
         {
             let mut meta = transaction.open_table(definition(Table::Meta)).map_err(from_table)?;
@@ -56,9 +54,14 @@ impl RedbStore {
     }
 
     fn check_version(&self) -> Result<(), StoreError> {
-        let read = self.database.begin_read().map_err(other)?;
+        let read = self.database.get()?.begin_read().map_err(other)?;
         let meta = match read.open_table(definition(Table::Meta)) {
             Ok(meta) => meta,
+            Err(TableError::TableDoesNotExist(_))
+                if read.list_tables().map_err(from_storage)?.next().is_some() =>
+            {
+                return Err(StoreError::Corrupt("it is a database of something else".to_owned()));
+            }
             // Made, but its process died before the first commit.
             Err(TableError::TableDoesNotExist(_)) => return self.write_version(),
             Err(error) => return Err(from_table(error)),
@@ -75,19 +78,8 @@ impl RedbStore {
         Ok(())
     }
 
-    fn note(&mut self) -> Result<&mut NoteFile, StoreError> {
-        if self.note.is_none() {
-            let mut name = self.path.clone().into_os_string();
-            name.push(".note");
-            self.note = Some(NoteFile::open(Path::new(&name)).map_err(|error| from_io(&error))?);
-        }
-        self.note.as_mut().ok_or_else(|| StoreError::Io("no note file".to_owned()))
-    }
-}
-
-impl Store for RedbStore {
-    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
-        let read = self.database.begin_read().map_err(other)?;
+    fn read_all(&self) -> Result<Vec<Record>, StoreError> {
+        let read = self.database.get()?.begin_read().map_err(other)?;
         let mut records = Vec::new();
         for table in Table::ALL {
             let open = match read.open_table(definition(table)) {
@@ -106,8 +98,8 @@ impl Store for RedbStore {
         Ok(records)
     }
 
-    fn commit(&mut self, batch: &[StoreOp]) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin_write().map_err(other)?;
+    fn write_all(&self, batch: &[StoreOp]) -> Result<(), StoreError> {
+        let mut transaction = self.database.get()?.begin_write().map_err(other)?;
         transaction.set_durability(Durability::Immediate).map_err(other)?;
         for table in Table::ALL {
             let mine = |op: &&StoreOp| match op {
@@ -130,6 +122,25 @@ impl Store for RedbStore {
         transaction.commit().map_err(other)
     }
 
+    fn note(&mut self) -> Result<&mut NoteFile, StoreError> {
+        if self.note.is_none() {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".note");
+            self.note = Some(NoteFile::open(Path::new(&name)).map_err(|error| from_io(&error))?);
+        }
+        self.note.as_mut().ok_or_else(|| StoreError::Io("no note file".to_owned()))
+    }
+}
+
+impl Store for RedbStore {
+    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+        guarded(|| self.read_all())
+    }
+
+    fn commit(&mut self, batch: &[StoreOp]) -> Result<(), StoreError> {
+        guarded(|| self.write_all(batch))
+    }
+
     fn save_note(&mut self, note: &[u8]) -> Result<(), StoreError> {
         self.note()?.save(note).map_err(|error| from_io(&error))
     }
@@ -142,6 +153,34 @@ impl Store for RedbStore {
         }
         self.note()?.load().map_err(|error| from_io(&error))
     }
+}
+
+/// A database whose closing is guarded too.
+#[derive(Debug)]
+struct Guarded(Option<Database>);
+
+impl Guarded {
+    fn get(&self) -> Result<&Database, StoreError> {
+        self.0.as_ref().ok_or_else(|| StoreError::Io("it is closed".to_owned()))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        // Closing writes what only spares work at the next opening.
+        let _spared = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+    }
+}
+
+/// redb checks what it reads, but a damaged file can still trip one of its assertions. That is an error of the file and no
+/// reason to end the process; what was being written is not committed then.
+fn guarded<T>(access: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let contradicts = || StoreError::Corrupt("its structure contradicts itself".to_owned());
+    catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|_| Err(contradicts()))
 }
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

@@ -90,6 +90,12 @@ fn answer(link: &mut dyn ReadWrite, head: &str, body: &[u8], manner: Manner) -> 
         None => ("200 OK".to_owned(), 0, len),
         Some((from, to)) => {
             let from: usize = from.trim().parse().unwrap();
+            if from >= len {
+                let head = format!(
+                    "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */{len}\r\n\r\n"
+                );
+                return link.write_all(head.as_bytes());
+            }
             let to = to.trim().parse().map_or(len, |to: usize| (to + 1).min(len));
             (format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{len}", to - 1), from, to)
         }
