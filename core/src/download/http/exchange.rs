@@ -94,6 +94,11 @@ impl Slot {
         self.deadline().is_some_and(|at| at <= now)
     }
 
+    /// When data last arrived.
+    pub(super) fn last_data(&self) -> Instant {
+        self.last_data
+    }
+
     /// How fast it goes, as last measured.
     pub(super) fn pace(&self) -> Pace {
         Pace { rate: self.known_rate }
@@ -627,4 +632,4 @@ const DEFAULT_NAME: &str = "download";
 /// A host that wants a longer pause than an hour does not want us.
 const MAX_RETRY_AFTER: u64 = 3600;
 /// An exchange that owes bytes and sent none for this long, beyond four round trips, has stalled.
-const STALLED: Duration = Duration::from_millis(500);
+const STALLED: Duration = Duration::from_millis(150);

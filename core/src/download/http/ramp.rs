@@ -3,8 +3,10 @@
 use crate::base::Instant;
 use core::time::Duration;
 
-/// Doubles the number of connections, measures, and keeps the step if the download became faster by a tenth.
-/// After a step that did not help it goes back, and tries one more connection again later, ever more rarely.
+/// Doubles the number of connections, measures, and keeps the step if the download became faster by a tenth. A step
+/// that did not help is kept as well while some connection was silent: then it is the server that holds connections
+/// back one by one, and the path has room. After a step that did not help on a full path it goes back, and tries again
+/// later, ever more rarely.
 #[derive(Clone, Debug)]
 pub struct Ramp {
     max: usize,
@@ -45,9 +47,10 @@ impl Ramp {
         }
     }
 
-    /// Takes notice of `received` bytes in all, from `delivering` connections with a round trip of `rtt`.
-    /// Returns whether the level changed.
-    pub fn observe(&mut self, now: Instant, received: u64, delivering: usize, rtt: Duration) -> bool {
+    /// Takes notice of `received` bytes in all over a path with a round trip of `rtt`; `last_data` tells of each
+    /// connection that delivers when it last did. Returns whether the level changed.
+    pub fn observe(&mut self, now: Instant, received: u64, last_data: &[Instant], rtt: Duration) -> bool {
+        let delivering = last_data.len();
         let window = (rtt * 2).clamp(MIN_WINDOW, MAX_WINDOW);
         match self.stage {
             Stage::Settling { until } if delivering >= self.level || now >= until => {
@@ -56,7 +59,8 @@ impl Ramp {
             }
             Stage::Measuring { since, bytes } if now - since >= window => {
                 let rate = received.saturating_sub(bytes) as f64 / (now - since).as_secs_f64();
-                self.judge(now, rate)
+                let full = last_data.iter().all(|&at| at >= since);
+                self.judge(now, rate, full)
             }
             Stage::Steady { until } if now >= until && self.level < self.max => {
                 self.before = None;
@@ -78,10 +82,10 @@ impl Ramp {
         })
     }
 
-    fn judge(&mut self, now: Instant, rate: f64) -> bool {
+    fn judge(&mut self, now: Instant, rate: f64, full: bool) -> bool {
         let old = self.level;
         match self.before {
-            Some(before) if rate < before * WORTH_IT => {
+            Some(before) if full && rate < before * WORTH_IT => {
                 self.level = (self.level / 2).max(1);
                 self.stage = Stage::Steady { until: now + self.pause };
                 self.pause = (self.pause * 2).min(MAX_PAUSE);
@@ -120,7 +124,8 @@ mod tests {
         for tick in 0..6000u64 {
             let now = Instant::from_nanos(tick * 10_000_000);
             received += speed(ramp.level()) / 100;
-            if ramp.observe(now, received, ramp.level(), Duration::from_millis(10)) {
+            let flowing = vec![now; ramp.level()];
+            if ramp.observe(now, received, &flowing, Duration::from_millis(10)) {
                 seen.push(ramp.level());
             }
         }
@@ -146,6 +151,21 @@ mod tests {
         let seen = levels(16, |level| (level as u64 * 3_000_000).min(12_000_000));
         assert_eq!(seen[..4], [1, 2, 4, 8]);
         assert_eq!(seen[4], 4);
+    }
+
+    #[test]
+    fn grows_although_the_speed_does_not_while_the_server_holds_connections_back() {
+        // Each connection gives all it may at once, and then nothing for a second.
+        let mut ramp = Ramp::new(Instant::ZERO, 16);
+        let mut received = 0;
+        for tick in 0..100u64 {
+            let now = Instant::from_nanos(tick * 10_000_000);
+            let silent = vec![Instant::ZERO; ramp.level()];
+            if ramp.observe(now, received, &silent, Duration::from_millis(1)) {
+                received += 4_000_000;
+            }
+        }
+        assert_eq!(ramp.level(), 16);
     }
 
     #[test]

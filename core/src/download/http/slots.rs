@@ -159,10 +159,12 @@ impl HttpDownload {
     }
 
     fn observe_ramp(&mut self, now: Instant) {
-        let delivering =
-            self.slots.iter().filter(|(_, slot)| matches!(slot.stage, Stage::Receiving { .. })).count();
-        if delivering > 0 && self.segments.as_ref().is_some_and(|segments| segments.total() != u64::MAX) {
-            self.ramp.observe(now, self.received, delivering, self.rtt);
+        let receiving = self.slots.iter().filter(|(_, slot)| matches!(slot.stage, Stage::Receiving { .. }));
+        let last_data: Vec<Instant> = receiving.map(|(_, slot)| slot.last_data()).collect();
+        if !last_data.is_empty()
+            && self.segments.as_ref().is_some_and(|segments| segments.total() != u64::MAX)
+        {
+            self.ramp.observe(now, self.received, &last_data, self.rtt);
         }
     }
 
