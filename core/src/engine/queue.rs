@@ -10,6 +10,8 @@ pub(super) struct Queue<K> {
     waiting: BTreeSet<(Reverse<DownloadPriority>, u64, K)>,
     places: BTreeMap<K, (Reverse<DownloadPriority>, u64)>,
     running: BTreeSet<K>,
+    /// Those that only wait for disk and store: they hold no slot.
+    finishing: BTreeSet<K>,
     max_running: usize,
     next: u64,
 }
@@ -20,6 +22,7 @@ impl<K: Copy + Ord> Queue<K> {
             waiting: BTreeSet::new(),
             places: BTreeMap::new(),
             running: BTreeSet::new(),
+            finishing: BTreeSet::new(),
             max_running,
             next: 0,
         }
@@ -46,6 +49,7 @@ impl<K: Copy + Ord> Queue<K> {
     /// Takes a download out of the queue, or its slot from it.
     pub(super) fn remove(&mut self, key: K) {
         self.running.remove(&key);
+        self.finishing.remove(&key);
         if let Some((priority, age)) = self.places.remove(&key) {
             self.waiting.remove(&(priority, age, key));
         }
@@ -62,23 +66,41 @@ impl<K: Copy + Ord> Queue<K> {
         Some(key)
     }
 
+    /// A download has everything and only waits for disk and store: its slot is free for the next, unless too many
+    /// wait already.
+    pub(super) fn finish(&mut self, key: K) {
+        if self.finishing.len() < MAX_FINISHING && self.running.remove(&key) {
+            self.finishing.insert(key);
+        }
+    }
+
+    /// A download that was about to finish fetches again.
+    pub(super) fn unfinish(&mut self, key: K) {
+        if self.finishing.remove(&key) {
+            self.running.insert(key);
+        }
+    }
+
     pub(super) fn set_max_running(&mut self, max_running: usize) {
         self.max_running = max_running;
     }
 
-    /// Those that hold a slot.
+    /// Those that run, with a slot or finishing.
     pub(super) fn running(&self) -> impl Iterator<Item = K> + '_ {
-        self.running.iter().copied()
+        self.running.iter().chain(&self.finishing).copied()
     }
 
     pub(super) fn running_count(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.finishing.len()
     }
 
     pub(super) fn waiting_count(&self) -> usize {
         self.waiting.len()
     }
 }
+
+/// Each of these holds a file open; the descriptors of a process are few.
+const MAX_FINISHING: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -94,6 +116,19 @@ mod tests {
         queue.set_priority(4, Critical);
         let order: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [3, 4, 5, 1, 2]);
+    }
+
+    #[test]
+    fn finishing_downloads_hold_no_slot_but_only_so_many() {
+        let mut queue = Queue::new(1);
+        let all = MAX_FINISHING as i32 + 2;
+        (0..all).for_each(|key| queue.push(key, Normal));
+        let mut started = 0;
+        while let Some(key) = queue.pop() {
+            started += 1;
+            queue.finish(key);
+        }
+        assert_eq!((started, queue.running_count()), (MAX_FINISHING + 1, MAX_FINISHING + 1));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::journal::{Then, store_failed};
 use super::links;
 use super::machine::{CHECKPOINT_EVERY, DiskOwner, Engine, Who};
 use super::record::{Note, encode_id, encode_progress};
+use super::status::DownloadState;
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::store::{StoreError, StoreOp, Table};
 use crate::base::{Instant, LinkInput, RangeSet};
@@ -176,7 +177,7 @@ impl Engine {
         let start = Start { saved, trusted, keys: self.next_keys, rng: self.rng.fork(), wall: self.wall };
         self.next_keys += KEYS_EACH;
         entry.running = Some(Running::Http(Box::new(HttpDownload::new(now, plan, start))));
-        self.set_state(key, super::status::DownloadState::Connecting);
+        self.set_state(key, DownloadState::Connecting);
         self.outputs.push_back(Output::Event(DownloadEvent::Started { id }));
         self.open_dir(now, key);
         self.progress_due.set(key, Some(now + PROGRESS_EVERY));
@@ -239,6 +240,11 @@ impl Engine {
         let Some(entry) = self.entries.get(key) else { return };
         let (state, deadline) = (entry.running_state(), entry.poll_timeout());
         self.deadlines.set(key, deadline);
+        match &state {
+            Some(DownloadState::Finishing) => self.queue.finish(key),
+            Some(_) => self.queue.unfinish(key),
+            None => {}
+        }
         if let Some(state) = state {
             self.set_state(key, state);
         }
@@ -442,11 +448,8 @@ impl Engine {
     pub(super) fn fail_entry(&mut self, key: EntryKey, error: EngineError) {
         let Some(entry) = self.entries.get(key) else { return };
         let (id, retryable) = (entry.id, error.is_retryable());
-        let state = super::status::DownloadState::Error {
-            kind: error.kind().to_owned(),
-            message: error.to_string(),
-            retryable,
-        };
+        let state =
+            DownloadState::Error { kind: error.kind().to_owned(), message: error.to_string(), retryable };
         self.queue.remove(key);
         self.set_state(key, state);
         self.journal.download(key);
