@@ -1,7 +1,7 @@
 //! `gosh-dl get`: new downloads, or those that the same command left unfinished.
 
 use crate::failure::Failure;
-use crate::run::{Job, run};
+use crate::run::{Job, Leave, run};
 use crate::settings::{Get, Request, Show};
 use crate::state::{self, Announced, Found, Known, State};
 use crate::text;
@@ -70,8 +70,16 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     let job = Job { config: get.config, store, files, complete, show };
     let begin = |engine: &Arc<DownloadEngine>| begin(engine, refused, old, new);
     let mut is_over = false;
-    let result = run(job, begin, |left| is_over = !left.iter().any(state::is_worth_keeping)).await;
-    if !is_kept && is_over && matches!(result, Ok(0 | 1)) {
+    let at_end = |left: &[DownloadStatus]| {
+        is_over = !is_kept && !left.iter().any(state::is_worth_keeping);
+        if is_over && CAN_REMOVE_OPEN {
+            state::remove(&path);
+            return Leave::AtOnce;
+        }
+        Leave::Saved
+    };
+    let result = run(job, begin, at_end).await;
+    if is_over && !CAN_REMOVE_OPEN {
         state::remove(&path);
     }
     result
@@ -188,3 +196,6 @@ fn adopt_from(state: &mut State, mut other: State, missing: &mut HashSet<String>
         state::remove(&other.path);
     }
 }
+
+/// Whether an open file can be deleted: then the state goes while this process still holds its lock.
+const CAN_REMOVE_OPEN: bool = cfg!(unix);

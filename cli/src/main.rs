@@ -68,8 +68,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
         Failure(format!("the runtime cannot start: {}; try again", settings::io_message(&error)))
     })?;
     let result = runtime.block_on(future);
-    // What still hangs (a name look-up, a disk) must not keep the process.
-    runtime.shutdown_background();
+    // What still runs or hangs (a name look-up, a disk) must not keep the process, which ends now.
+    std::mem::forget(runtime);
     Ok(result)
 }
 

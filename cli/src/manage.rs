@@ -2,7 +2,7 @@
 
 use crate::args::{CancelArgs, ListArgs, ResumeArgs};
 use crate::failure::{self, Failure};
-use crate::run::{Job, run};
+use crate::run::{Job, Leave, run};
 use crate::selection::Selection;
 use crate::settings::{self, Show, UsageError};
 use crate::state::{self, Announced, Found, Known, State};
@@ -126,7 +126,7 @@ pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
         }
         pending
     };
-    let result = run(job, begin, |_| ()).await;
+    let result = run(job, begin, |_| Leave::Saved).await;
     if args.transfer.state.is_none() {
         paths.iter().for_each(|path| state::tidy(path));
     }

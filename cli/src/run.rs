@@ -25,13 +25,22 @@ pub(crate) struct Job {
     pub(crate) show: Show,
 }
 
+/// How to leave an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Something may be gone on with: it is saved first.
+    Saved,
+    /// Everything is complete, which means durable, and no state is wanted: there is nothing to wait for.
+    AtOnce,
+}
+
 /// Runs an engine until all that `begin` asks of it has ended, and returns the exit code.
 ///
-/// `at_end` is told what is in the engine before it shuts down.
+/// `at_end` is told what is in the engine, and says how to leave it.
 pub(crate) async fn run(
     job: Job,
     begin: impl FnOnce(&Arc<DownloadEngine>) -> Pending,
-    at_end: impl FnOnce(&[DownloadStatus]),
+    at_end: impl FnOnce(&[DownloadStatus]) -> Leave,
 ) -> Result<u8, Failure> {
     let mut signals = Signals::new()
         .map_err(|error| Failure(format!("signals cannot be handled: {error}; run the command again")))?;
@@ -50,8 +59,14 @@ pub(crate) async fn run(
     let mut pending = begin(&engine);
     let end = watch.run(&mut events, &mut pending, &mut signals).await;
     drop(pending);
-    at_end(&engine.list());
-    let stop = stop(&engine, &mut signals).await;
+    let stop = match at_end(&engine.list()) {
+        Leave::Saved => stop(&engine, &mut signals).await,
+        Leave::AtOnce => {
+            // Dropping the last handle would wait for the engine's threads, and the process ends now anyway.
+            std::mem::forget(engine);
+            None
+        }
+    };
     Ok(match (end, stop) {
         (End::Stopped(interrupt), _) => {
             let how = interrupt.name();
