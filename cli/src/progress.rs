@@ -99,19 +99,19 @@ impl Bars {
             match self.shown.iter().find(|(id, _)| *id == status.id) {
                 Some((_, bar)) => draw(bar, &Total::from(status)),
                 None if self.shown.len() < room => {
-                    let bar = self.multi.insert(self.shown.len(), ProgressBar::no_length());
-                    bar.set_prefix(text::escape(&status.metadata.name).into_owned());
-                    draw(&bar, &Total::from(status));
+                    let bar = new_bar(text::escape(&status.metadata.name).into_owned(), &Total::from(status));
+                    let bar = self.multi.insert(self.shown.len(), bar);
                     self.shown.push((status.id, bar));
                 }
                 None => {}
             }
         }
         if tally.files > 1 {
-            let bar = self.total.get_or_insert_with(|| self.multi.add(ProgressBar::no_length()));
-            let ended = tally.done + tally.failed;
-            bar.set_prefix(format!("{ended} of {} files", tally.files));
-            draw(bar, &tally.total(active));
+            let total = tally.total(active);
+            let prefix = format!("{} of {} files", tally.done + tally.failed, tally.files);
+            let bar = self.total.get_or_insert_with(|| self.multi.add(new_bar(prefix.clone(), &total)));
+            bar.set_prefix(prefix);
+            draw(bar, &total);
         }
     }
 
@@ -137,6 +137,13 @@ fn plain_line(active: &[DownloadStatus], tally: &Tally) -> String {
         }
         _ => format!("{} of {} files: {}", tally.done + tally.failed, tally.files, total.sentence()),
     }
+}
+
+/// A bar that is complete before it is shown for the first time.
+fn new_bar(prefix: String, total: &Total) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_prefix(prefix);
+    draw(&bar, total);
+    bar
 }
 
 fn draw(bar: &ProgressBar, total: &Total) {
