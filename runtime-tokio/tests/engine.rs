@@ -1,4 +1,5 @@
 //! The engine on tokio, against a server on loopback.
+#![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
 mod support;
 

@@ -173,7 +173,9 @@ mod tests {
         vec![StoreOp::Put { table: Table::Download, value: key.clone(), key }]
     }
 
-    fn started(store: impl Store) -> (StoreThread, mpsc::Receiver<(BatchKey, Result<(), StoreError>)>) {
+    type Done = (BatchKey, Result<(), StoreError>);
+
+    fn started(store: impl Store) -> (StoreThread, mpsc::Receiver<Done>) {
         let (sender, receiver) = mpsc::channel();
         let sender = Mutex::new(sender);
         let done = move |batch, result| {

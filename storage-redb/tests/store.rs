@@ -1,4 +1,5 @@
 //! The store against a model, against damage, and against the death of its process.
+#![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
 use bytes::Bytes;
 use gosh_dl_core::base::store::{MemoryStore, Record, Store, StoreError, StoreOp, Table};

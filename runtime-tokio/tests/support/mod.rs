@@ -1,4 +1,5 @@
 //! A small HTTP server on plain threads, on loopback.
+#![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -43,15 +44,7 @@ impl Server {
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 let (body, secure, counter) = (Arc::clone(&body), Arc::clone(&secure), Arc::clone(&counter));
-                std::thread::spawn(move || {
-                    let mut link = secure(socket);
-                    while let Some(head) = read_head(&mut *link) {
-                        counter.fetch_add(1, Ordering::Relaxed);
-                        if answer(&mut *link, &head, &body, manner).is_err() {
-                            return;
-                        }
-                    }
-                });
+                std::thread::spawn(move || serve(&mut *secure(socket), &body, manner, &counter));
             }
         });
         Self { address, requests }
@@ -64,6 +57,15 @@ impl Server {
 
 pub(crate) trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
+
+fn serve(link: &mut dyn ReadWrite, body: &[u8], manner: Manner, requests: &AtomicUsize) {
+    while let Some(head) = read_head(link) {
+        requests.fetch_add(1, Ordering::Relaxed);
+        if answer(link, &head, body, manner).is_err() {
+            return;
+        }
+    }
+}
 
 fn read_head(link: &mut dyn ReadWrite) -> Option<String> {
     let mut head = Vec::new();

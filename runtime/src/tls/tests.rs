@@ -253,12 +253,12 @@ fn self_signed(is_ca: IsCa) -> (Server, tempfile::NamedTempFile) {
 fn a_self_signed_certificate_is_accepted_only_where_it_is_trusted_by_itself() {
     let authority = Authority::new();
     for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
-        let (server, _file) = self_signed(is_ca.clone());
+        let (server, _file) = self_signed(is_ca);
         assert_eq!(verdict(&authority.context(), "localhost", server), TlsError::UnknownIssuer, "{is_ca:?}");
-        let (server, file) = self_signed(is_ca.clone());
+        let (server, file) = self_signed(is_ca);
         let context = TlsContext::new(Some(file.path()), false).unwrap();
         handshake(&context, "localhost", server).unwrap();
-        let (server, file) = self_signed(is_ca.clone());
+        let (server, file) = self_signed(is_ca);
         let context = TlsContext::new(Some(file.path()), false).unwrap();
         assert_eq!(verdict(&context, "other.example", server), TlsError::WrongHost, "{is_ca:?}");
     }
