@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
+#[path = "engine/support.rs"]
 mod support;
 
 use gosh_dl_tokio::{DownloadEngine, DownloadOptions, EngineConfig};

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
 mod support;
+mod tls;
 
 use gosh_dl_tokio::{
     DownloadEngine, DownloadEvent, DownloadId, DownloadOptions, DownloadState, EngineConfig, EngineError,
@@ -39,9 +40,9 @@ async fn start(engine: &DownloadEngine, server: &Server) -> DownloadId {
     engine.add_http(&server.url("file.bin"), DownloadOptions::new()).await.unwrap()
 }
 
-/// Waits until something has arrived.
+/// Waits until something has arrived, and the file is open for it.
 async fn until_data(engine: &DownloadEngine, id: DownloadId) {
-    while engine.status(id).unwrap().progress.completed_size == 0 {
+    while engine.status(id).unwrap().progress.completed_size < 200_000 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,0 +1,239 @@
+//! Links over a socket that the test plays.
+#![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
+
+use bytes::{Bytes, BytesMut};
+use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
+use gosh_dl_core::engine::{EngineConfig, Input, LinkKey};
+use gosh_dl_runtime::Inbox;
+use gosh_dl_runtime::link::{Link, LinkContext, LinkOrders, Socket, link_error};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// What the other side does.
+#[derive(Default)]
+struct Peer {
+    sends: VecDeque<io::Result<Vec<u8>>>,
+    received: Vec<u8>,
+    /// How many bytes the kernel still takes.
+    room: usize,
+    reads: usize,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Peer>>);
+
+impl Socket for Fake {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut peer = self.0.lock().unwrap();
+        peer.reads += 1;
+        let limit = limit.min(buffer.capacity() - buffer.len());
+        assert!(limit > 0);
+        match peer.sends.pop_front() {
+            None => {
+                peer.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Some(Err(error)) => Poll::Ready(Err(error)),
+            Some(Ok(data)) => {
+                let (now, later) = data.split_at(limit.min(data.len()));
+                if !later.is_empty() {
+                    peer.sends.push_front(Ok(later.to_vec()));
+                }
+                buffer.extend_from_slice(now);
+                Poll::Ready(Ok(now.len()))
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut peer = self.0.lock().unwrap();
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let taken = all.len().min(peer.room);
+        if taken == 0 {
+            peer.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        peer.room -= taken;
+        peer.received.extend_from_slice(&all[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Fixture {
+    socket: Fake,
+    orders: Arc<LinkOrders>,
+    inbox: Arc<Inbox>,
+    run: Pin<Box<dyn Future<Output = ()>>>,
+    wakes: Arc<Wakes>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let (socket, orders, inbox) =
+            (Fake::default(), Arc::new(LinkOrders::default()), Arc::new(Inbox::default()));
+        let context = Arc::new(LinkContext::new(&EngineConfig::new(), Arc::clone(&inbox)));
+        let key = LinkKey::from_u64(7);
+        let mut link = Link::open(socket.clone(), key, None, context, Arc::clone(&orders)).unwrap();
+        let run = Box::pin(async move {
+            link.run().await;
+            link.linger().await;
+        });
+        let mut fixture = Self { socket, orders, inbox, run, wakes: Arc::default() };
+        assert_eq!(fixture.inputs(), [LinkInput::Opened]);
+        fixture
+    }
+
+    fn peer_sends(&self, data: io::Result<Vec<u8>>) {
+        let mut peer = self.socket.0.lock().unwrap();
+        peer.sends.push_back(data);
+        peer.waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Polls until nothing wakes the task; returns whether it has ended.
+    fn settle(&mut self) -> bool {
+        let waker = Waker::from(Arc::clone(&self.wakes));
+        loop {
+            self.wakes.0.store(0, Ordering::Relaxed);
+            if self.run.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+                return true;
+            }
+            if self.wakes.0.load(Ordering::Relaxed) == 0 {
+                return false;
+            }
+        }
+    }
+
+    fn inputs(&mut self) -> Vec<LinkInput> {
+        let mut inputs = Vec::new();
+        self.inbox.take(&mut inputs);
+        let input = |input| match input {
+            Input::Link { link, input } if link == LinkKey::from_u64(7) => input,
+            other => panic!("{other:?}"),
+        };
+        inputs.into_iter().map(input).collect()
+    }
+
+    fn data(&mut self) -> Vec<u8> {
+        let bytes = |input| match input {
+            LinkInput::Data(data) => data.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        self.inputs().into_iter().flat_map(bytes).collect()
+    }
+}
+
+#[test]
+fn nothing_is_read_without_credit_and_never_more_than_there_is() {
+    let mut fixture = Fixture::new();
+    fixture.peer_sends(Ok(vec![1; 1000]));
+    fixture.settle();
+    assert_eq!((fixture.inputs(), fixture.socket.0.lock().unwrap().reads), (vec![], 0));
+    for (credit, expected) in [(10, 10), (1, 1), (489, 489)] {
+        fixture.orders.give(LinkOutput::Credit(credit));
+        fixture.settle();
+        assert_eq!(fixture.data().len(), expected);
+    }
+    fixture.orders.give(LinkOutput::Credit(300));
+    fixture.orders.give(LinkOutput::Credit(300));
+    fixture.settle();
+    assert_eq!(fixture.data().len(), 500, "credit adds up");
+    fixture.peer_sends(Ok(vec![2; 1000]));
+    fixture.settle();
+    assert_eq!(fixture.data().len(), 100);
+}
+
+#[test]
+fn a_long_answer_is_read_in_turns() {
+    let mut fixture = Fixture::new();
+    fixture.orders.give(LinkOutput::Credit(u32::MAX));
+    fixture.peer_sends(Ok(vec![3; 5 << 20]));
+    let waker = Waker::from(Arc::clone(&fixture.wakes));
+    assert!(fixture.run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(fixture.data().len() < 2 << 20, "others have their turn");
+    assert_eq!(fixture.wakes.0.load(Ordering::Relaxed), 1);
+    fixture.settle();
+    assert!(fixture.data().len() > 3 << 20);
+}
+
+#[test]
+fn what_is_sent_arrives_in_order_and_is_reported_as_taken() {
+    let mut fixture = Fixture::new();
+    for part in ["GET ", "/ HT", "TP/1.1"] {
+        fixture.orders.give(LinkOutput::Send(Bytes::from_static(part.as_bytes())));
+    }
+    fixture.socket.0.lock().unwrap().room = 6;
+    fixture.settle();
+    assert_eq!(fixture.inputs(), [LinkInput::Sent(6)]);
+    fixture.socket.0.lock().unwrap().room = 100;
+    fixture.settle();
+    assert_eq!(fixture.inputs(), [LinkInput::Sent(8)]);
+    assert_eq!(fixture.socket.0.lock().unwrap().received, b"GET / HTTP/1.1");
+}
+
+#[test]
+fn the_end_and_errors_are_told_once_and_end_the_link() {
+    for (end, expected) in [
+        (Ok(Vec::new()), LinkError::Eof),
+        (Err(io::ErrorKind::ConnectionReset.into()), LinkError::Reset),
+        (Err(io::ErrorKind::TimedOut.into()), LinkError::TimedOut),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.orders.give(LinkOutput::Credit(100));
+        fixture.peer_sends(Ok(b"last".to_vec()));
+        fixture.peer_sends(end);
+        assert!(fixture.settle());
+        let last = LinkInput::Data(BytesMut::from(&b"last"[..]));
+        assert_eq!(fixture.inputs(), [last, LinkInput::Closed(expected)]);
+    }
+}
+
+#[test]
+fn closing_sends_what_is_queued_and_tells_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.socket.0.lock().unwrap().room = 3;
+    fixture.orders.give(LinkOutput::Send(Bytes::from_static(b"farewell")));
+    fixture.orders.give(LinkOutput::Close);
+    assert!(!fixture.settle());
+    fixture.socket.0.lock().unwrap().room = 100;
+    assert!(fixture.settle());
+    assert_eq!(fixture.socket.0.lock().unwrap().received, b"farewell");
+    assert!(fixture.inputs().iter().all(|input| matches!(input, LinkInput::Sent(_))));
+}
+
+#[test]
+fn errors_of_sockets_keep_their_meaning() {
+    for (code, expected) in [
+        (111, LinkError::Refused),
+        (104, LinkError::Reset),
+        (32, LinkError::Reset),
+        (110, LinkError::TimedOut),
+        (113, LinkError::Unreachable),
+        (101, LinkError::Unreachable),
+        (24, LinkError::OutOfResources),
+        (23, LinkError::OutOfResources),
+        (99, LinkError::OutOfResources),
+    ] {
+        #[cfg(target_os = "linux")]
+        assert_eq!(link_error(&io::Error::from_raw_os_error(code)), expected, "{code}");
+    }
+    assert_eq!(link_error(&io::Error::other("?")), LinkError::Io);
+}
