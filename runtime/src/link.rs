@@ -62,9 +62,10 @@ impl LinkContext {
     pub fn new(config: &EngineConfig, inbox: Arc<Inbox>) -> Self {
         Self {
             inbox,
-            // Buffers that are being written are bounded by the budget; as many again wait to be filled.
+            // Buffers that are being written are bounded by the budget; half as many again are partly filled.
             pool: BufferPool::new(
-                usize::try_from(config.buffer_budget.saturating_mul(2)).unwrap_or(usize::MAX),
+                usize::try_from(config.buffer_budget.saturating_add(config.buffer_budget / 2))
+                    .unwrap_or(usize::MAX),
             ),
             tls: Mutex::new(TlsSettings::new(&config.http)),
         }
