@@ -772,3 +772,32 @@ fn stop_while_the_digest_reads_waits_for_it() {
     let expected = [Output::Durable, forgets(HASH), closes(file), STOPPED];
     assert_eq!(after(&mut t, DiskTag::SyncEntry, DONE), expected);
 }
+
+// ----- what is under way when something else is asked --------------------------------------------------------------------
+
+#[test]
+fn old_writes_do_not_count_after_restart_and_stop() {
+    let mut t = ready(plan());
+    put(&mut t, 0, "old");
+    drain(&mut t);
+    t.restart();
+    t.stop();
+    assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [closes(FILE), STOPPED]);
+    assert_eq!((t.written().len(), t.part().map(|part| part.durable.len())), (0, Some(0)));
+}
+
+#[test]
+fn old_sync_does_not_make_new_writes_durable() {
+    let mut t = ready(plan());
+    put(&mut t, 0, "old");
+    t.handle_disk(DiskTag::Write(0), DONE);
+    t.checkpoint();
+    drain(&mut t);
+    t.restart();
+    put(&mut t, 0, "new!");
+    assert_eq!(drain(&mut t), [], "the file is not emptied under a sync");
+    assert_eq!(after(&mut t, DiskTag::Sync, DONE), [sets_len(FILE, 0)]);
+    assert_eq!(after(&mut t, DiskTag::SetLen, DONE), [writes(1, FILE, 0, "new!")]);
+    t.handle_disk(DiskTag::Write(1), DONE);
+    assert_eq!(t.part().map(|part| part.durable.len()), Some(0));
+}

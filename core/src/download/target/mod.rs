@@ -277,7 +277,9 @@ impl Target {
     pub fn restart(&mut self) {
         self.drop_memory();
         self.written = RangeSet::new();
-        self.syncing = None;
+        // What is under way still ends, but covers nothing that counts.
+        self.writing.values_mut().for_each(|run| run.stale = true);
+        self.syncing = self.syncing.take().map(|_| RangeSet::new());
         self.synced_whole = false;
         self.whole = false;
         self.total = None;
@@ -473,8 +475,7 @@ impl Target {
         let Some(run) = self.writing.remove(&number) else { return };
         self.in_memory = self.in_memory.saturating_sub(run.len);
         match result {
-            // What an older version wrote is about to be cut off.
-            Ok(_) if self.state == State::Truncating => {}
+            Ok(_) if run.stale => {}
             Ok(_) => self.written.insert(run.offset..run.offset + run.len),
             Err(error) => self.leave_for(DiskAction::Write, error),
         }

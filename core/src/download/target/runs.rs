@@ -13,6 +13,8 @@ pub(super) struct Run {
     pub(super) len: u64,
     /// The bytes, part by part.
     pub(super) parts: Vec<Bytes>,
+    /// Whether the bytes are of a version that was thrown away meanwhile.
+    pub(super) stale: bool,
 }
 
 /// Runs under construction, one for each place at which data arrives.
@@ -32,7 +34,7 @@ impl Runs {
         let index = match self.open.iter().position(|run| run.offset + run.len == offset) {
             Some(index) => index,
             None => {
-                self.open.push(Run { offset, len: 0, parts: Vec::with_capacity(4) });
+                self.open.push(Run { offset, len: 0, parts: Vec::with_capacity(4), stale: false });
                 self.open.len() - 1
             }
         };
