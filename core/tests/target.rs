@@ -801,3 +801,19 @@ fn old_sync_does_not_make_new_writes_durable() {
     t.handle_disk(DiskTag::Write(1), DONE);
     assert_eq!(t.part().map(|part| part.durable.len()), Some(0));
 }
+
+#[test]
+fn old_digest_does_not_mix_with_the_new_one() {
+    let mut t = ready(with_checksum());
+    t.write(NOW, 0, Bytes::from_static(b"old"));
+    drain(&mut t);
+    t.restart();
+    t.write(NOW, 0, Bytes::from_static(b"new!"));
+    assert_eq!(drain(&mut t), [], "the file is not emptied while the digest may read it");
+    let file = FILE_BESIDE_DIGEST;
+    assert_eq!(after(&mut t, DiskTag::Hash, FED), [forgets(HASH), sets_len(file, 0)]);
+    let outputs = after(&mut t, DiskTag::SetLen, DONE);
+    assert_eq!(outputs.len(), 2, "a write and a digest: {outputs:?}");
+    t.write(NOW, 4, Bytes::from_static(b"more"));
+    assert_eq!(drain(&mut t), [], "one operation per digest is under way");
+}

@@ -139,6 +139,8 @@ pub struct Target {
     /// Whether the part's name survives a power cut: until then nothing in the file does.
     entry_durable: bool,
     digester: Option<Digester>,
+    /// A digest that is not wanted any more, though an operation on it is under way.
+    orphan: Option<HashKey>,
     outputs: VecDeque<Output>,
 }
 
@@ -203,6 +205,7 @@ impl Target {
             syncing: None,
             entry_durable: false,
             digester: None,
+            orphan: None,
             outputs: VecDeque::new(),
         };
         target.new_digest();
@@ -411,7 +414,7 @@ impl Target {
 
     /// Whether no operation is under way.
     fn is_quiet(&self) -> bool {
-        let hashing = self.digester.as_ref().is_some_and(Digester::is_busy);
+        let hashing = self.orphan.is_some() || self.digester.as_ref().is_some_and(Digester::is_busy);
         self.control.is_none() && self.writing.is_empty() && self.syncing.is_none() && !hashing
     }
 
@@ -528,6 +531,10 @@ impl Target {
     }
 
     fn on_hashed(&mut self, result: DiskResult) {
+        if let Some(hash) = self.orphan.take() {
+            self.outputs.push_back(Output::Disk(DiskTag::Hash, DiskOp::HashDrop { hash }));
+            return;
+        }
         let Some(digester) = &mut self.digester else { return };
         digester.done();
         match result {
@@ -547,7 +554,10 @@ impl Target {
     }
 
     fn drop_digest(&mut self) {
-        if let Some(digester) = self.digester.take() {
+        let Some(digester) = self.digester.take() else { return };
+        if digester.is_busy() {
+            self.orphan = Some(digester.key());
+        } else {
             self.outputs.push_back(Output::Disk(DiskTag::Hash, DiskOp::HashDrop { hash: digester.key() }));
         }
     }
