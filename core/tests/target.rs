@@ -817,3 +817,39 @@ fn old_digest_does_not_mix_with_the_new_one() {
     t.write(NOW, 4, Bytes::from_static(b"more"));
     assert_eq!(drain(&mut t), [], "one operation per digest is under way");
 }
+
+#[test]
+fn stop_stays_a_stop_though_the_digest_ends_meanwhile() {
+    for end in [digest(RIGHT), digest(WRONG)] {
+        let mut t = finishing(with_checksum());
+        t.handle_disk(DiskTag::Hash, FED);
+        t.stop();
+        drain(&mut t);
+        let file = FILE_BESIDE_DIGEST;
+        assert_eq!(after(&mut t, DiskTag::Hash, end), [syncs(file)]);
+        t.handle_disk(DiskTag::Sync, DONE);
+        drain(&mut t);
+        assert_eq!(after(&mut t, DiskTag::SyncEntry, DONE), [Output::Durable, closes(file), STOPPED]);
+    }
+}
+
+#[test]
+fn discarded_file_gets_no_name_though_the_digest_ends_meanwhile() {
+    let mut t = finishing(with_checksum());
+    t.handle_disk(DiskTag::Hash, FED);
+    t.discard(None);
+    drain(&mut t);
+    let outputs = after(&mut t, DiskTag::Hash, digest(RIGHT));
+    assert_eq!(outputs, [closes(FILE_BESIDE_DIGEST), stats("f.part")]);
+}
+
+#[test]
+fn digest_that_is_quicker_than_the_last_write_waits_for_it() {
+    let mut t = ready(with_checksum());
+    put(&mut t, 0, "0123456789");
+    t.finish(10);
+    t.handle_disk(DiskTag::Hash, FED);
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Hash, digest(RIGHT)), [], "a write is under way");
+    assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [syncs(FILE_BESIDE_DIGEST)]);
+}

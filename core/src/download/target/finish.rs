@@ -47,9 +47,13 @@ impl Target {
 
     pub(super) fn on_digest(&mut self, digest: Digest) {
         let Some(digester) = self.digester.take() else { return };
+        if !matches!(self.state, State::Finishing(Step::Writes | Step::Digest)) {
+            return;
+        }
         let expected = digester.expected();
         if digest == expected.digest {
-            self.state = State::Finishing(Step::Trim);
+            // From memory the digest may be quicker than the last write.
+            self.state = State::Finishing(Step::Writes);
         } else {
             let actual = ExpectedChecksum { algorithm: expected.algorithm, digest };
             self.state = State::Finishing(Step::Mismatched);
