@@ -853,3 +853,14 @@ fn digest_that_is_quicker_than_the_last_write_waits_for_it() {
     assert_eq!(after(&mut t, DiskTag::Hash, digest(RIGHT)), [], "a write is under way");
     assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [syncs(FILE_BESIDE_DIGEST)]);
 }
+
+#[test]
+fn stop_while_the_renamed_file_is_looked_up_removes_and_forgets_nothing() {
+    let mut t = resuming(plan(), finalizing());
+    t.finish(10);
+    t.handle_disk(DiskTag::Open, failed(DiskErrorKind::NotFound));
+    t.stop();
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Stat, found(OURS)), [STOPPED]);
+    assert_eq!(t.part(), Some(&finalizing()));
+}

@@ -157,7 +157,7 @@ impl Target {
                     name.as_ref(),
                     error,
                 );
-                self.leave(Stop { why: Some(why), sync: false, remove: false });
+                self.leave(Stop::because(Some(why)));
             }
         }
     }

@@ -176,6 +176,22 @@ struct Stop {
     sync: bool,
     /// Whether the part is removed.
     remove: bool,
+    /// Whether the part's name is being looked up for that.
+    removing: bool,
+}
+
+impl Stop {
+    fn because(why: Option<DownloadError>) -> Self {
+        Self { why, sync: false, remove: false, removing: false }
+    }
+
+    fn after_sync(self) -> Self {
+        Self { sync: true, ..self }
+    }
+
+    fn removing_part(self) -> Self {
+        Self { remove: true, ..self }
+    }
 }
 
 impl Target {
@@ -218,7 +234,7 @@ impl Target {
             Ok(dir) => self.dir = Some(dir),
             Err(error) => {
                 let error = DownloadError::disk(DiskAction::OpenDirectory, &self.plan.dir_path, None, error);
-                self.leave(Stop { why: Some(error), sync: false, remove: false });
+                self.leave(Stop::because(Some(error)));
             }
         }
         self.settle();
@@ -312,7 +328,7 @@ impl Target {
         if self.state == State::Ready {
             self.flush();
         }
-        self.leave(Stop { why: None, sync: true, remove: false });
+        self.leave(Stop::because(None).after_sync());
         self.settle();
     }
 
@@ -321,13 +337,13 @@ impl Target {
         if self.state == State::Ready {
             self.flush();
         }
-        self.leave(Stop { why: Some(error), sync: true, remove: false });
+        self.leave(Stop::because(Some(error)).after_sync());
         self.settle();
     }
 
     /// Brings everything to rest and removes the part, because of `why` or because the user wants it gone.
     pub fn discard(&mut self, why: Option<DownloadError>) {
-        self.leave(Stop { why, sync: false, remove: true });
+        self.leave(Stop::because(why).removing_part());
         self.settle();
     }
 
@@ -572,7 +588,7 @@ impl Target {
     fn leave_for(&mut self, action: DiskAction, error: DiskError) {
         let name = self.part.as_ref().map(|part| part.part_name.clone());
         let why = Some(DownloadError::disk(action, &self.plan.dir_path, name.as_ref(), error));
-        self.leave(Stop { why, sync: action != DiskAction::Sync, remove: false });
+        self.leave(Stop { sync: action != DiskAction::Sync, ..Stop::because(why) });
     }
 
     fn leave(&mut self, stop: Stop) {
@@ -609,6 +625,7 @@ impl Target {
             return;
         }
         let remove = core::mem::take(&mut stop.remove);
+        stop.removing |= remove;
         self.close();
         if let (true, true, Some(dir), Some(part)) = (remove, ours, self.dir, &self.part) {
             // Only if the name still is our file's.

@@ -31,7 +31,7 @@ impl Target {
 
     pub(super) fn on_stat(&mut self, result: DiskResult) {
         match (&self.state, result) {
-            (State::Stopping(_), result) => self.on_stat_to_remove(&result),
+            (State::Stopping(stop), result) if stop.removing => self.on_stat_to_remove(&result),
             (State::Naming, Ok(DiskOk::Found(None))) => self.reserve(),
             (State::Naming, Ok(_)) => self.on_conflict(),
             (State::Finishing(Step::LookForRenamed), Ok(DiskOk::Found(found))) => self.on_looked(found),
@@ -39,7 +39,7 @@ impl Target {
                 let name = self.candidate();
                 let why =
                     Some(DownloadError::disk(DiskAction::Open, &self.plan.dir_path, name.as_ref(), error));
-                self.leave(Stop { why, sync: false, remove: false });
+                self.leave(Stop::because(why));
             }
             _ => {}
         }
@@ -60,7 +60,7 @@ impl Target {
     pub(super) fn leave_for_conflict(&mut self) {
         let name = self.part.as_ref().map(|part| part.final_name.clone()).or_else(|| self.candidate());
         let path = name.map_or_else(Default::default, |name| self.plan.dir_path.join(name.as_str()));
-        self.leave(Stop { why: Some(DownloadError::Exists { path }), sync: true, remove: false });
+        self.leave(Stop::because(Some(DownloadError::Exists { path })).after_sync());
     }
 
     fn try_next_name(&mut self) {
