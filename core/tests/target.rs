@@ -864,3 +864,16 @@ fn stop_while_the_renamed_file_is_looked_up_removes_and_forgets_nothing() {
     assert_eq!(after(&mut t, DiskTag::Stat, found(OURS)), [STOPPED]);
     assert_eq!(t.part(), Some(&finalizing()));
 }
+
+#[test]
+fn file_that_was_whole_but_is_lost_waits_for_its_bytes_again() {
+    let mut t = resuming(plan(), Part { durable: ranges([0..10]), ..part() });
+    t.finish(10);
+    t.handle_disk(DiskTag::Open, failed(DiskErrorKind::NotFound));
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Open, opened(OURS, 0)), [Output::Opened], "nothing to finish");
+    put(&mut t, 0, "0123456789");
+    assert_eq!(drain(&mut t), [writes(0, FILE_BESIDE_DIGEST, 0, "0123456789")]);
+    t.finish(10);
+    assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [syncs(FILE_BESIDE_DIGEST)]);
+}

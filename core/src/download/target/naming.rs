@@ -191,6 +191,9 @@ impl Target {
     /// What an earlier life left is gone, or must not be trusted.
     fn forget_progress(&mut self) {
         self.written = RangeSet::new();
+        self.total = None;
+        self.whole = false;
+        self.synced_whole = false;
         if let Some(part) = &mut self.part {
             part.durable = RangeSet::new();
             part.identity = None;
