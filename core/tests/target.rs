@@ -877,3 +877,13 @@ fn file_that_was_whole_but_is_lost_waits_for_its_bytes_again() {
     t.finish(10);
     assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [syncs(FILE_BESIDE_DIGEST)]);
 }
+
+#[test]
+fn file_in_a_directory_that_cannot_be_opened_is_not_waited_for() {
+    let mut t = Target::new(plan(), KEYS);
+    t.resume(part(), RangeSet::new());
+    t.discard(None);
+    t.dir_ready(Err(DiskErrorKind::PermissionDenied.into()));
+    let error = stopped_by(DiskAction::OpenDirectory, "/d", DiskErrorKind::PermissionDenied);
+    assert_eq!(drain(&mut t), [error]);
+}

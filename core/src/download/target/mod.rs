@@ -235,6 +235,10 @@ impl Target {
             Err(error) => {
                 let error = DownloadError::disk(DiskAction::OpenDirectory, &self.plan.dir_path, None, error);
                 self.leave(Stop::because(Some(error)));
+                if let State::Stopping(stop) = &mut self.state {
+                    // What cannot be reached cannot be removed.
+                    stop.remove = false;
+                }
             }
         }
         self.settle();
