@@ -887,3 +887,18 @@ fn file_in_a_directory_that_cannot_be_opened_is_not_waited_for() {
     let error = stopped_by(DiskAction::OpenDirectory, "/d", DiskErrorKind::PermissionDenied);
     assert_eq!(drain(&mut t), [error]);
 }
+
+#[test]
+fn failed_sync_is_not_made_good_by_another_one() {
+    let mut t = ready(plan());
+    put(&mut t, 0, "01234");
+    t.handle_disk(DiskTag::Write(0), DONE);
+    t.checkpoint();
+    put(&mut t, 5, "56789");
+    t.stop();
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Sync, failed(DiskErrorKind::Io)), []);
+    let error = stopped_by(DiskAction::Sync, "/d/f.part", DiskErrorKind::Io);
+    assert_eq!(after(&mut t, DiskTag::Write(1), DONE), [closes(FILE), error]);
+    assert_eq!(t.part().map(|part| part.durable.len()), Some(0));
+}

@@ -600,6 +600,7 @@ impl Target {
             State::Closed => {}
             State::Stopping(old) => {
                 old.remove |= stop.remove;
+                old.sync &= stop.sync;
                 old.why = old.why.take().or(stop.why);
             }
             state => {
