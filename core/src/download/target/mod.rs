@@ -298,6 +298,9 @@ impl Target {
 
     /// Throws away what arrived and starts from zero, for another version of the file.
     pub fn restart(&mut self) {
+        if self.state == State::Closed {
+            return;
+        }
         self.drop_memory();
         self.written = RangeSet::new();
         // What is under way still ends, but covers nothing that counts.
