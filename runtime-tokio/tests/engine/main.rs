@@ -235,12 +235,13 @@ fn a_dropped_future_leaves_the_command_in_force() {
         let url = server.url("file.bin");
         {
             let mut adding = Box::pin(engine.add_http(&url, DownloadOptions::new()));
-            assert!(adding.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            // On a thread of its own, the driver may already have answered.
+            let _pending = adding.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
         let id = engine.list()[0].id;
         {
             let mut waiting = Box::pin(engine.wait(id));
-            assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let _pending = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
         engine.wait(id).await.unwrap();
         drop(Box::pin(engine.cancel(id, true)));
