@@ -4,13 +4,12 @@ use super::mirrors::{MirrorIndex, Ranges};
 use super::plan::MAX_DRAIN;
 use super::response::{Expectation, Verdict, judge, same_file};
 use super::segments::{Pace, Segments};
-use super::{HttpDownload, MAX_RESTARTS, Output, Phase, SlotKey};
+use super::{HttpDownload, Output, Phase, SlotKey};
 use crate::base::link::{LinkKey, ResolveError};
 use crate::base::{FileName, Instant, LinkError, RangeSet, RateMeter};
-use crate::download::OnChange;
 use crate::download::error::{BadResponse, DownloadError};
 use crate::proto::http::{self as proto, CloseReason, Connection};
-use crate::wire::http::{HttpUrl, Origin, ResponseHead, RetryAfter};
+use crate::wire::http::{HttpUrl, Origin, ResponseHead};
 use bytes::Bytes;
 use core::ops::Range;
 use core::time::Duration;
@@ -179,7 +178,7 @@ impl HttpDownload {
     }
 
     /// The bytes of `range` follow, of a file of `total` bytes.
-    fn on_content(
+    pub(super) fn on_content(
         &mut self,
         now: Instant,
         key: SlotKey,
@@ -271,11 +270,11 @@ impl HttpDownload {
         self.on_content(now, key, head, 0..total, Some(total));
     }
 
-    fn some_other_has_ranges(&self, index: MirrorIndex) -> bool {
+    pub(super) fn some_other_has_ranges(&self, index: MirrorIndex) -> bool {
         self.mirrors.iter().any(|(other, m)| other != index && m.ranges == Ranges::Yes && m.is_alive())
     }
 
-    fn close_others(&mut self, now: Instant, key: SlotKey) {
+    pub(super) fn close_others(&mut self, now: Instant, key: SlotKey) {
         for other in self.slots.keys() {
             if other != key {
                 self.close_slot(now, other);
@@ -473,12 +472,12 @@ impl HttpDownload {
         self.mirrors.give_up(index, error);
     }
 
-    fn put_aside(&mut self, now: Instant, key: SlotKey, error: DownloadError) {
+    pub(super) fn put_aside(&mut self, now: Instant, key: SlotKey, error: DownloadError) {
         self.give_up(now, key, error);
     }
 
     /// Keeps the connection if what is left of the answer is short.
-    fn skip_body(&mut self, now: Instant, key: SlotKey) {
+    pub(super) fn skip_body(&mut self, now: Instant, key: SlotKey) {
         if let Some(segments) = &mut self.segments {
             segments.release(key);
         }
@@ -488,126 +487,6 @@ impl HttpDownload {
             }
             _ => self.close_slot(now, key),
         }
-    }
-
-    fn on_redirect(&mut self, now: Instant, key: SlotKey, location: &str) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
-        self.skip_body(now, key);
-        let limit = self.plan.max_redirects;
-        let mirror = self.mirrors.at_mut(index);
-        let url = mirror.url.clone();
-        match url.join(location) {
-            Err(error) => self.mirrors.give_up(index, DownloadError::BadRedirect { url, error }),
-            Ok(_) if mirror.redirects >= limit => {
-                let url = mirror.home.clone();
-                self.mirrors.give_up(index, DownloadError::TooManyRedirects { url, limit });
-            }
-            Ok(next) => {
-                mirror.redirects += 1;
-                mirror.url = next;
-            }
-        }
-    }
-
-    fn on_retry(&mut self, now: Instant, key: SlotKey, status: u16, after: Option<RetryAfter>) {
-        let Some(slot) = self.slots.get(key) else { return };
-        let (index, origin) = (slot.mirror, slot.origin.clone());
-        let url = self.mirrors.at(index).url.clone();
-        self.skip_body(now, key);
-        let wait = after.map(|after| match after {
-            RetryAfter::Seconds(seconds) => seconds,
-            RetryAfter::At(unix) => unix.saturating_sub(self.wall.unix_seconds(now)),
-        });
-        match wait {
-            Some(seconds) if seconds > MAX_RETRY_AFTER => {
-                self.mirrors.give_up(index, DownloadError::RetryAfter { url, status, seconds });
-            }
-            Some(seconds) => {
-                self.outputs.push_back(Output::Pace { origin, until: now + Duration::from_secs(seconds) });
-                self.mirror_failed(now, index, DownloadError::Status { url, status });
-            }
-            None => self.mirror_failed(now, index, DownloadError::Status { url, status }),
-        }
-    }
-
-    fn on_refused(&mut self, now: Instant, key: SlotKey, status: u16) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
-        let url = self.mirrors.at(index).url.clone();
-        self.skip_body(now, key);
-        let mirror = self.mirrors.at_mut(index);
-        if mirror.redirects > 0 && mirror.delivered {
-            // What a redirect led to may have expired: the first URL knows the new place.
-            mirror.url = mirror.home.clone();
-            mirror.redirects = 0;
-            mirror.delivered = false;
-            return;
-        }
-        let error = DownloadError::Status { url, status };
-        let others = self
-            .slots
-            .iter()
-            .any(|(_, slot)| slot.mirror == index && matches!(slot.stage, Stage::Receiving { .. }));
-        if others {
-            self.mirrors.at_mut(index).max_busy = self.mirrors.at(index).busy.saturating_sub(1).max(1);
-            self.ramp.cap(now, self.slots.len().saturating_sub(1));
-        } else {
-            self.mirrors.give_up(index, error);
-        }
-    }
-
-    /// The server does not take ranges: the next request asks for the whole.
-    fn without_ranges(&mut self, now: Instant, key: SlotKey) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
-        self.skip_body(now, key);
-        self.mirrors.at_mut(index).ranges = Ranges::No;
-        if self.some_other_has_ranges(index) {
-            return;
-        }
-        let busy = self.mirrors.at(index).busy > 1;
-        if !busy {
-            self.ramp.cap(now, 1);
-        }
-    }
-
-    /// Wrong ranges are not asked for again.
-    fn on_bad_range(&mut self, now: Instant, key: SlotKey, problem: BadResponse) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
-        let url = self.mirrors.at(index).url.clone();
-        self.close_slot(now, key);
-        self.mirrors.at_mut(index).ranges = Ranges::No;
-        self.mirror_failed(now, index, DownloadError::BadResponse { url, problem });
-    }
-
-    fn on_changed(&mut self, now: Instant, key: SlotKey, head: &ResponseHead) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
-        let url = self.mirrors.at(index).url.clone();
-        let never_delivered = self.mirrors.at(index).validator.is_none() && self.plan.urls.len() > 1;
-        if never_delivered && self.base.is_some() {
-            self.put_aside(now, key, DownloadError::OtherFile { url });
-            return;
-        }
-        let known = self.mirrors.at(index).validator.as_ref().is_some_and(super::plan::is_some);
-        if known && head.status == 200 && !super::plan::is_some(&head.validator()) {
-            // A new version would have a validator like the old one. This is more like a page that says sorry.
-            self.skip_body(now, key);
-            self.mirror_failed(now, index, DownloadError::Changed { url });
-            return;
-        }
-        self.restarts += 1;
-        self.most_completed = 0;
-        if self.plan.on_change == OnChange::Fail || self.restarts > MAX_RESTARTS {
-            self.fail(now, DownloadError::Changed { url });
-            return;
-        }
-        if head.status != 200 {
-            self.restart(now);
-            return;
-        }
-        // The answer is the new version from its first byte.
-        self.close_others(now, key);
-        self.reset_content();
-        let total = head.content_length().ok().flatten();
-        self.on_content(now, key, head, 0..total.unwrap_or(u64::MAX), total);
     }
 }
 
@@ -629,7 +508,5 @@ fn is_packed_name(url: &HttpUrl) -> bool {
 
 /// The name of a file for which neither the user, the server nor the URL has one.
 const DEFAULT_NAME: &str = "download";
-/// A host that wants a longer pause than an hour does not want us.
-const MAX_RETRY_AFTER: u64 = 3600;
 /// An exchange that owes bytes and sent none for this long, beyond four round trips, has stalled.
 const STALLED: Duration = Duration::from_millis(150);

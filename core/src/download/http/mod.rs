@@ -5,6 +5,7 @@
 //! connection is leased from the engine for one exchange and given back, so that hosts are shared fairly and paced
 //! in one place.
 
+mod answers;
 mod exchange;
 pub mod mirrors;
 mod plan;

@@ -88,11 +88,9 @@ impl HttpPlan {
             if !self.cookies.is_empty() {
                 headers.push(("Cookie".to_owned(), self.cookies.join("; ")));
             }
-            for (name, value) in &self.headers {
-                // The user's own header stands in place of ours of the same name.
-                headers.retain(|(ours, _)| !ours.eq_ignore_ascii_case(name) || is_framing(ours));
-                headers.push((name.clone(), value.clone()));
-            }
+            // The user's own header stands in place of ours of the same name.
+            headers.retain(|(ours, _)| !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(ours)));
+            headers.extend(self.headers.iter().cloned());
         }
         let given = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
         if let Some(basic) = mirror.home.basic_auth().filter(|_| mirror.home.origin() == origin && !given) {
@@ -100,11 +98,6 @@ impl HttpPlan {
         }
         Request { target: url.target(), host: origin.host_header(), headers }
     }
-}
-
-/// Headers that the engine's own bookkeeping depends on.
-fn is_framing(name: &str) -> bool {
-    ["Range", "If-Range", "Accept-Encoding"].iter().any(|framing| name.eq_ignore_ascii_case(framing))
 }
 
 fn range_header(range: &Range<u64>) -> String {
