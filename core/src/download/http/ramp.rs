@@ -3,7 +3,7 @@
 use crate::base::Instant;
 use core::time::Duration;
 
-/// Doubles the number of connections, measures, and keeps the step if the download became faster by a tenth. A step
+/// Doubles the number of connections, measures, and keeps the step if the download became faster by a quarter. A step
 /// that did not help is kept as well while some connection was silent: then it is the server that holds connections
 /// back one by one, and the path has room. After a step that did not help on a full path it goes back, and tries again
 /// later, ever more rarely.
@@ -102,7 +102,7 @@ impl Ramp {
 }
 
 /// A step must make the download faster by this factor.
-const WORTH_IT: f64 = 1.1;
+const WORTH_IT: f64 = 1.25;
 /// How long new connections may take to deliver before the step is judged without them.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Shorter measurements say more about scheduling than about the path.
