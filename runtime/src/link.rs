@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -36,6 +37,8 @@ pub trait Socket {
 pub struct LinkContext {
     inbox: Arc<Inbox>,
     pool: BufferPool,
+    /// How many links are open; when the last ends, the buffers are freed.
+    open: AtomicUsize,
     tls: Mutex<TlsSettings>,
 }
 
@@ -67,6 +70,7 @@ impl LinkContext {
                 usize::try_from(config.buffer_budget.saturating_add(config.buffer_budget / 2))
                     .unwrap_or(usize::MAX),
             ),
+            open: AtomicUsize::new(0),
             tls: Mutex::new(TlsSettings::new(&config.http)),
         }
     }
@@ -177,6 +181,7 @@ impl<S: Socket> Link<S> {
         context.report(key, LinkInput::Opened);
         let session = tls.map(|request| context.session(request)).transpose().map_err(LinkError::Tls)?;
         let tls = session.map(Box::new);
+        context.open.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             socket,
             key,
@@ -372,6 +377,14 @@ impl<S: Socket> Link<S> {
 
     fn report(&self, input: LinkInput) {
         self.context.report(self.key, input);
+    }
+}
+
+impl<S> Drop for Link<S> {
+    fn drop(&mut self) {
+        if self.context.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.context.pool.trim();
+        }
     }
 }
 
