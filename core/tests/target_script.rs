@@ -255,6 +255,8 @@ struct Run {
     finished: bool,
     mismatched: bool,
     leaving: bool,
+    /// Whether an earlier life had everything and was about to rename.
+    renaming: bool,
     ended: bool,
     given: RangeSet,
 }
@@ -280,6 +282,7 @@ impl Run {
             finished: false,
             mismatched: false,
             leaving: false,
+            renaming: scene.resumed.as_ref().is_some_and(|part| part.finalizing),
             ended: false,
             given: scene.trusted.clone(),
         }
@@ -307,7 +310,7 @@ impl Run {
             Output::Lost => {
                 self.disk.forget();
                 self.given = RangeSet::new();
-                self.finished = false;
+                (self.finished, self.renaming) = (false, false);
             }
             Output::Mismatch(_) => self.mismatched = true,
             Output::Finished | Output::Skipped | Output::Stopped(_) => {
@@ -338,6 +341,8 @@ impl Run {
             }
             Step::Checkpoint => self.call(Call::Checkpoint),
             Step::Restart if self.ended => self.call(Call::Restart),
+            // A file that only has to be renamed is asked nothing of, so it cannot turn out to be another version.
+            Step::Restart if self.renaming => {}
             Step::Restart if receiving || (self.mismatched && !self.leaving) => self.restart(),
             Step::Finish if receiving => self.finish(),
             Step::Stop => {
