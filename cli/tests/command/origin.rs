@@ -31,11 +31,12 @@ struct Inner {
     heads: Vec<String>,
     /// Body bytes that may still be sent.
     allowed: u64,
+    sent: u64,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { resources: HashMap::new(), heads: Vec::new(), allowed: u64::MAX }
+        Self { resources: HashMap::new(), heads: Vec::new(), allowed: u64::MAX, sent: 0 }
     }
 }
 
@@ -101,6 +102,11 @@ impl Origin {
     /// Lets all pass.
     pub(crate) fn open(&self) {
         self.allow(u64::MAX);
+    }
+
+    /// How many bytes of bodies were sent since the last call.
+    pub(crate) fn take_sent(&self) -> u64 {
+        std::mem::take(&mut self.shared.lock().sent)
     }
 
     /// The heads of all requests so far.
@@ -179,6 +185,7 @@ impl Shared {
     fn pass(&self, bytes: u64) {
         let mut inner = self.changed.wait_while(self.lock(), |inner| inner.allowed < bytes).unwrap();
         inner.allowed -= bytes;
+        inner.sent += bytes;
     }
 }
 
