@@ -29,7 +29,11 @@ impl Failure {
 
 /// The line about a download that failed.
 pub(crate) fn line(url: &str, error: &EngineError) -> String {
-    format!("{}: {}; {}", text::url(url), text::escape(&error.to_string()), next_step(error))
+    let (url, message) = (text::url(url), error.to_string());
+    let message = text::escape(&message);
+    // Many messages begin with the URL themselves; one that differs was redirected to, and stays.
+    let why = message.strip_prefix(&*url).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&message);
+    format!("{url}: {why}; {}", next_step(error))
 }
 
 fn next_step(error: &EngineError) -> &'static str {
@@ -102,16 +106,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_what_and_what_next() {
-        let error = EngineError::Network {
-            kind: NetworkErrorKind::HttpStatus(404),
-            message: "the server answered 404".to_owned(),
-            retryable: false,
-        };
-        assert_eq!(
-            line("http://me:pw@h.example/a", &error),
-            "http://h.example/a: the server answered 404; check the URL"
-        );
+    fn a_line_says_what_and_what_next_once() {
+        for message in ["the server answered 404", "http://h.example/a: the server answered 404"] {
+            let kind = NetworkErrorKind::HttpStatus(404);
+            let error = EngineError::Network { kind, message: message.to_owned(), retryable: false };
+            assert_eq!(
+                line("http://me:pw@h.example/a", &error),
+                "http://h.example/a: the server answered 404; check the URL"
+            );
+        }
     }
 
     #[test]

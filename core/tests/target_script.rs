@@ -75,10 +75,14 @@ impl Scene {
     }
 }
 
+fn name() -> FileName {
+    FileName::new("f").expect("it is a safe name")
+}
+
 fn make(target: &mut Target, call: &Call) {
     match call.clone() {
         Call::Dir => target.dir_ready(Ok(DIR)),
-        Call::Choose => target.choose(FileName::new("f").unwrap()),
+        Call::Choose => target.choose(name()),
         Call::Write(now, offset, bytes) => target.write(now, offset, bytes),
         Call::Time(now) => target.handle_timeout(now),
         Call::Recorded => target.recorded(),
@@ -230,7 +234,7 @@ fn outcome(op: &DiskOp, way: u8) -> DiskResult {
         DiskOp::Rename { .. } if way < 30 => Err(DiskErrorKind::Exists.into()),
         DiskOp::Hash { finish: true, .. } => {
             let text = if way < 50 { WRONG } else { RIGHT };
-            let checksum: gosh_dl_core::download::ExpectedChecksum = text.parse().unwrap();
+            let checksum: gosh_dl_core::download::ExpectedChecksum = text.parse().expect("it is a checksum");
             Ok(DiskOk::Hashed(Some(checksum.digest)))
         }
         DiskOp::Hash { .. } => Ok(DiskOk::Hashed(None)),
@@ -251,6 +255,8 @@ struct Run {
     finished: bool,
     mismatched: bool,
     leaving: bool,
+    /// Whether an earlier life had everything and was about to rename.
+    renaming: bool,
     ended: bool,
     given: RangeSet,
 }
@@ -276,6 +282,7 @@ impl Run {
             finished: false,
             mismatched: false,
             leaving: false,
+            renaming: scene.resumed.as_ref().is_some_and(|part| part.finalizing),
             ended: false,
             given: scene.trusted.clone(),
         }
@@ -296,13 +303,14 @@ impl Run {
 
     fn on_output(&mut self) {
         assert!(!self.ended, "after the end: {:?}", self.outputs.last());
-        match self.outputs.last().unwrap() {
+        let Some(output) = self.outputs.last() else { return };
+        match output {
             Output::Disk(tag, op) => self.disk.begin(*tag, op.clone()),
             Output::Record => self.records += 1,
             Output::Lost => {
                 self.disk.forget();
                 self.given = RangeSet::new();
-                self.finished = false;
+                (self.finished, self.renaming) = (false, false);
             }
             Output::Mismatch(_) => self.mismatched = true,
             Output::Finished | Output::Skipped | Output::Stopped(_) => {
@@ -333,6 +341,8 @@ impl Run {
             }
             Step::Checkpoint => self.call(Call::Checkpoint),
             Step::Restart if self.ended => self.call(Call::Restart),
+            // A file that only has to be renamed is asked nothing of, so it cannot turn out to be another version.
+            Step::Restart if self.renaming => {}
             Step::Restart if receiving || (self.mismatched && !self.leaving) => self.restart(),
             Step::Finish if receiving => self.finish(),
             Step::Stop => {
@@ -439,12 +449,12 @@ fn scene() -> impl Strategy<Value = Scene> {
     let allocation = prop::sample::select(vec![AllocationMode::None, AllocationMode::Full]);
     let resumed = prop::option::of((0..=16u64, 0..=16u64, any::<bool>()));
     (policy, allocation, any::<bool>(), resumed).prop_map(|(on_conflict, allocation, checksum, resumed)| {
-        let checksum = checksum.then(|| RIGHT.parse().unwrap());
+        let checksum = checksum.then(|| RIGHT.parse().expect("it is a checksum"));
         let plan = TargetPlan { dir_path: "/d".into(), on_conflict, allocation, checksum };
         let to = |blocks: u64| RangeSet::from_iter([0..blocks << 16]);
         let part = |durable: u64, whole: bool| Part {
-            final_name: FileName::new("f").unwrap(),
-            part_name: FileName::new("f").unwrap().partial(),
+            final_name: name(),
+            part_name: name().partial(),
             identity: Some(OURS),
             durable: to(durable),
             finalizing: whole && durable == 16,

@@ -21,6 +21,8 @@ pub struct RedbStore {
     database: Guarded,
     path: PathBuf,
     note: Option<NoteFile>,
+    /// Whether the last commit found no room: redb wants to be opened anew then.
+    full: bool,
 }
 
 impl RedbStore {
@@ -38,7 +40,7 @@ impl RedbStore {
         let fresh = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
         let create = || Database::builder().set_cache_size(CACHE).create(path).map_err(from_open);
         let database = Guarded(Some(guarded(create)?));
-        let store = Self { database, path: path.to_owned(), note: None };
+        let store = Self { database, path: path.to_owned(), note: None, full: false };
         guarded(|| if fresh { store.write_version() } else { store.check_version() })?;
         Ok(store)
     }
@@ -75,6 +77,15 @@ impl RedbStore {
         if found > VERSION {
             return Err(StoreError::NewerVersion { found, supported: VERSION });
         }
+        Ok(())
+    }
+
+    /// Only after a full disk: what a failed sync left behind must not be read again and believed.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.database = Guarded(None);
+        let open = || Database::builder().set_cache_size(CACHE).open(&self.path).map_err(from_open);
+        self.database = Guarded(Some(guarded(open)?));
+        self.full = false;
         Ok(())
     }
 
@@ -138,7 +149,12 @@ impl Store for RedbStore {
     }
 
     fn commit(&mut self, batch: &[StoreOp]) -> Result<(), StoreError> {
-        guarded(|| self.write_all(batch))
+        if self.full {
+            self.reopen()?;
+        }
+        let result = guarded(|| self.write_all(batch));
+        self.full = result == Err(StoreError::Full);
+        result
     }
 
     fn save_note(&mut self, note: &[u8]) -> Result<(), StoreError> {

@@ -102,7 +102,7 @@ impl Running {
     }
 
     /// Reads lines of standard output until one satisfies `is_it`.
-    pub(crate) fn wait_for(&mut self, is_it: impl Fn(&str) -> bool) {
+    pub(crate) fn wait_for(&mut self, mut is_it: impl FnMut(&str) -> bool) {
         loop {
             let mut line = String::new();
             let read = self.stdout.read_line(&mut line).unwrap();
@@ -125,12 +125,15 @@ impl Running {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Reads JSON lines until one says that at least `bytes` of a download are there.
-    pub(crate) fn wait_for_bytes(&mut self, bytes: u64) {
+    /// Reads JSON lines until one says that at least `bytes` of a download are there, and returns how many are.
+    pub(crate) fn wait_for_bytes(&mut self, bytes: u64) -> u64 {
+        let mut seen = 0;
         self.wait_for(|line| {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
-            value["completed"].as_u64().is_some_and(|completed| completed >= bytes)
+            seen = value["completed"].as_u64().unwrap_or(0);
+            seen >= bytes
         });
+        seen
     }
 
     /// Sends a signal by its name.

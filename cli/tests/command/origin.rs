@@ -31,12 +31,11 @@ struct Inner {
     heads: Vec<String>,
     /// Body bytes that may still be sent.
     allowed: u64,
-    sent: u64,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { resources: HashMap::new(), heads: Vec::new(), allowed: u64::MAX, sent: 0 }
+        Self { resources: HashMap::new(), heads: Vec::new(), allowed: u64::MAX }
     }
 }
 
@@ -102,11 +101,6 @@ impl Origin {
     /// Lets all pass.
     pub(crate) fn open(&self) {
         self.allow(u64::MAX);
-    }
-
-    /// How many bytes of bodies were sent since the last call.
-    pub(crate) fn take_sent(&self) -> u64 {
-        std::mem::take(&mut self.shared.lock().sent)
     }
 
     /// The heads of all requests so far.
@@ -185,7 +179,6 @@ impl Shared {
     fn pass(&self, bytes: u64) {
         let mut inner = self.changed.wait_while(self.lock(), |inner| inner.allowed < bytes).unwrap();
         inner.allowed -= bytes;
-        inner.sent += bytes;
     }
 }
 

@@ -1,37 +1,48 @@
 //! Stopping in every way, and going on.
 
-use crate::lab::{Home, content};
+use crate::lab::{Ended, Home, content};
 use crate::origin::{Origin, Resource};
 use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 
-/// A file of which half comes through before the origin stops.
-fn half_sent(origin: &Origin) -> (String, Vec<u8>) {
-    let body = content(16 * MIB);
+/// What surely arrives of it before the origin stops. Some of what is let through is lost: it is on its way on
+/// connections that are closed when others take over the rest of their segments.
+const SURE: u64 = 12 * MIB as u64;
+
+/// A file of which most comes through before the origin stops.
+fn part_sent(origin: &Origin) -> (String, Vec<u8>) {
+    let body = content(32 * MIB);
     let url = origin.put("/big.bin", Resource::new(body.clone()));
-    origin.allow(8 * MIB as u64);
+    origin.allow(24 * MIB as u64);
     (url, body)
+}
+
+/// Fails the test unless a run began with at least `before` bytes of the file at `url`.
+///
+/// What the origin sends again says little: it has much on its way whenever a connection is closed.
+#[track_caller]
+fn expect_gone_on(run: &Ended, url: &str, before: u64) {
+    let lines = run.json();
+    let started = lines.iter().find(|line| line["url"] == url && line["event"] == "started").unwrap();
+    assert!(started["completed"].as_u64().unwrap() >= before, "{before} bytes were there: {started}");
 }
 
 #[test]
 fn an_interrupted_get_goes_on_when_run_again() {
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (home, origin) = (Home::new(), Origin::new());
-        let (url, body) = half_sent(&origin);
+        let (url, body) = part_sent(&origin);
         let mut first = home.start(&["get", "--json", &url]);
-        first.wait_for_bytes(6 * MIB as u64);
+        let seen = first.wait_for_bytes(SURE);
         let at = Instant::now();
         first.signal(signal);
         let ended = first.end().expect(code);
         assert!(at.elapsed() < Duration::from_secs(2), "{signal}: {:?}", at.elapsed());
         assert!(ended.stderr.contains("run the same command again to resume"), "{}", ended.stderr);
-        origin.take_sent();
         origin.open();
-        home.run(&["get", &url]).expect(0);
+        expect_gone_on(&home.run(&["get", "--json", &url]).expect(0), &url, seen);
         assert!(home.read("big.bin") == body);
-        let again = origin.take_sent();
-        assert!(again <= 11 * MIB as u64, "{signal}: {again} bytes were sent again");
         assert_eq!((home.names(), home.states()), (vec!["big.bin".to_owned()], vec![]));
     }
 }
@@ -39,12 +50,11 @@ fn an_interrupted_get_goes_on_when_run_again() {
 #[test]
 fn a_killed_get_goes_on_when_run_again() {
     let (home, origin) = (Home::new(), Origin::new());
-    let (url, body) = half_sent(&origin);
+    let (url, body) = part_sent(&origin);
     let mut first = home.start(&["get", "--json", &url]);
-    first.wait_for_bytes(6 * MIB as u64);
+    first.wait_for_bytes(SURE);
     first.signal("KILL");
     assert_eq!(first.end().code, None);
-    origin.take_sent();
     origin.open();
     home.run(&["get", &url]).expect(0);
     assert!(home.read("big.bin") == body);
@@ -54,7 +64,7 @@ fn a_killed_get_goes_on_when_run_again() {
 #[test]
 fn the_same_file_twice_at_once_is_a_clear_error() {
     let (home, origin) = (Home::new(), Origin::new());
-    let (url, body) = half_sent(&origin);
+    let (url, body) = part_sent(&origin);
     let mut first = home.start(&["get", "--json", &url]);
     first.wait_for_bytes(1);
     let second = home.run(&["get", &url]).expect(1);
@@ -87,17 +97,15 @@ fn two_commands_at_once_both_work() {
 #[test]
 fn one_file_of_an_interrupted_command_goes_on_alone() {
     let (home, origin) = (Home::new(), Origin::new());
-    let (url, body) = half_sent(&origin);
+    let (url, body) = part_sent(&origin);
     let other = origin.put("/other", Resource::new(content(MIB)));
     let mut first = home.start(&["get", "--json", "-j", "1", &url, &other]);
-    first.wait_for_bytes(6 * MIB as u64);
+    let seen = first.wait_for_bytes(SURE);
     first.signal("INT");
     first.end().expect(130);
-    origin.take_sent();
     origin.open();
-    home.run(&["get", &url]).expect(0);
+    expect_gone_on(&home.run(&["get", "--json", &url]).expect(0), &url, seen);
     assert!(home.read("big.bin") == body);
-    assert!(origin.take_sent() <= 11 * MIB as u64);
     let list = home.run(&["list", "--json"]).expect(0).json();
     assert_eq!(list.len(), 1);
     assert_eq!(list[0]["url"], other.as_str());
@@ -110,27 +118,25 @@ fn one_file_of_an_interrupted_command_goes_on_alone() {
 #[test]
 fn a_new_cookie_is_used_when_run_again() {
     let (home, origin) = (Home::new(), Origin::new());
-    let body = content(16 * MIB);
+    let body = content(32 * MIB);
     let url = origin.put("/big.bin", Resource::new(body.clone()).only_with_cookie("k=old"));
-    origin.allow(8 * MIB as u64);
+    origin.allow(24 * MIB as u64);
     let mut first = home.start(&["get", "--json", &url, "--cookie", "k=old"]);
-    first.wait_for_bytes(6 * MIB as u64);
+    let seen = first.wait_for_bytes(SURE);
     first.signal("INT");
     first.end().expect(130);
     origin.put("/big.bin", Resource::new(body.clone()).only_with_cookie("k=new"));
     origin.open();
-    origin.take_sent();
-    home.run(&["get", &url, "--cookie", "k=new"]).expect(0);
+    expect_gone_on(&home.run(&["get", "--json", &url, "--cookie", "k=new"]).expect(0), &url, seen);
     assert!(home.read("big.bin") == body);
-    assert!(origin.take_sent() <= 11 * MIB as u64);
 }
 
 #[test]
 fn list_resume_and_cancel_know_what_is_left() {
     let (home, origin) = (Home::new(), Origin::new());
-    let (url, body) = half_sent(&origin);
+    let (url, body) = part_sent(&origin);
     let mut first = home.start(&["get", "--json", &url]);
-    first.wait_for_bytes(6 * MIB as u64);
+    first.wait_for_bytes(SURE);
     let list = home.run(&["list"]).expect(0);
     assert!(list.stdout.contains("running (in use by another process)"), "{}", list.stdout);
     assert!(list.stdout.contains(&url), "{}", list.stdout);
@@ -139,9 +145,9 @@ fn list_resume_and_cancel_know_what_is_left() {
 
     let list = home.run(&["list", "--json"]).expect(0).json();
     assert_eq!((list.len(), &list[0]["url"]), (1, &url.as_str().into()));
-    assert!(list[0]["completed"].as_u64().unwrap() >= 6 * MIB as u64, "{list:?}");
+    assert!(list[0]["completed"].as_u64().unwrap() >= SURE, "{list:?}");
     let plain = home.run(&["list"]).expect(0).stdout;
-    assert!(plain.contains("of 16.0 MiB") && plain.contains(&url), "{plain}");
+    assert!(plain.contains("of 32.0 MiB") && plain.contains(&url), "{plain}");
 
     let id = list[0]["id"].as_str().unwrap();
     let unknown = home.run(&["resume", "ffffffffffffffff"]).expect(1);
@@ -175,9 +181,9 @@ fn resume_without_ids_goes_on_with_all_commands() {
 fn cancel_forgets_and_deletes_on_demand() {
     let (home, origin) = (Home::new(), Origin::new());
     for delete in [false, true] {
-        let (url, _) = half_sent(&origin);
+        let (url, _) = part_sent(&origin);
         let mut first = home.start(&["get", "--json", &url]);
-        first.wait_for_bytes(6 * MIB as u64);
+        first.wait_for_bytes(SURE);
         first.signal("INT");
         first.end().expect(130);
         let id = home.run(&["list", "--json"]).expect(0).json()[0]["id"].as_str().unwrap().to_owned();

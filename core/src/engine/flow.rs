@@ -108,6 +108,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Rng;
+    use proptest::prelude::*;
 
     #[test]
     fn unlimited_link_gets_its_window_and_no_more() {
@@ -148,5 +150,118 @@ mod tests {
             }
         }
         assert!((rate * 10 - 50_000..=rate * 10 + 50_000).contains(&sum), "{sum}");
+    }
+
+    /// Links of one download that read in their own way for some seconds.
+    struct Readers {
+        flow: Flow,
+        bucket: TokenBucket,
+        credit: Vec<u64>,
+        budget: u64,
+        rng: Rng,
+        /// When how much was read.
+        reads: Vec<(Instant, u64)>,
+    }
+
+    impl Readers {
+        fn new(links: usize, all: Option<u64>, one: Option<u64>, budget: u64, seed: [u8; 32]) -> Self {
+            let now = Instant::ZERO;
+            Self {
+                flow: Flow::new(now, all, budget),
+                bucket: TokenBucket::new(now, one),
+                credit: vec![0; links],
+                budget,
+                rng: Rng::from_seed(seed),
+                reads: Vec::new(),
+            }
+        }
+
+        /// One round of grants; returns when the next one is due.
+        fn round(&mut self, now: Instant) -> Option<Instant> {
+            let links = self.credit.len();
+            let mut round = self.flow.round(links, self.credit.iter().sum());
+            let first = self.flow.first(links);
+            let mut due = None;
+            for place in (first..links).chain(0..first) {
+                let share = &mut Share { credit: self.credit[place], bucket: &mut self.bucket };
+                match self.flow.grant(now, &mut round, share) {
+                    Ok(0) => {}
+                    Ok(bytes) => {
+                        self.credit[place] += u64::from(bytes);
+                        self.flow.granted(place);
+                    }
+                    Err(at) => {
+                        assert!(at > now, "a time that is not in the future");
+                        due = Some(due.map_or(at, |old: Instant| old.min(at)));
+                    }
+                }
+            }
+            assert!(self.credit.iter().sum::<u64>() <= self.budget, "more than the memory there is");
+            due
+        }
+
+        /// Every link reads all of its credit, or now and then nothing.
+        fn read(&mut self, now: Instant, lazy: bool) {
+            for credit in &mut self.credit {
+                if !lazy || self.rng.below(4) > 0 {
+                    self.reads.push((now, core::mem::take(credit)));
+                }
+            }
+        }
+
+        fn run(&mut self, seconds: u64, lazy: bool) {
+            let mut now = Instant::ZERO;
+            while now < Instant::ZERO + Duration::from_secs(seconds) {
+                let due = self.round(now);
+                self.read(now, lazy);
+                // Whoever reads asks again, at the latest when the limit allows more.
+                now = due.unwrap_or(now + Duration::from_millis(1)).min(now + Duration::from_millis(50));
+            }
+        }
+
+        fn total(&self) -> u64 {
+            self.reads.iter().map(|(_, bytes)| bytes).sum()
+        }
+
+        /// The most that was read within one second.
+        fn fastest_second(&self) -> u64 {
+            let (mut from, mut sum, mut most) = (0, 0, 0);
+            for &(at, bytes) in &self.reads {
+                sum += bytes;
+                while self.reads[from].0 + Duration::from_secs(1) <= at {
+                    sum -= self.reads[from].1;
+                    from += 1;
+                }
+                most = most.max(sum);
+            }
+            most
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_second_is_faster_than_the_limit_and_ten_are_not_slower(
+            links in 1usize..=64,
+            limit in prop_oneof![20_000u64..1_000_000, 1_000_000u64..50_000_000],
+            of_one in any::<bool>(),
+            lazy in any::<bool>(),
+            seed: [u8; 32],
+        ) {
+            let (all, one) = if of_one { (None, Some(limit)) } else { (Some(limit), Some(10 * limit)) };
+            let mut readers = Readers::new(links, all, one, 8 << 20, seed);
+            readers.run(10, lazy);
+            let most = limit + limit / 20 + (16 << 10);
+            prop_assert!(readers.fastest_second() <= most, "{} in a second", readers.fastest_second());
+            prop_assert!(lazy || readers.total() >= limit * 95 / 10, "{} in ten", readers.total());
+        }
+
+        #[test]
+        fn memory_is_never_exceeded(links in 1usize..=64, budget in (1u64 << 20)..(16 << 20), seed: [u8; 32]) {
+            let mut readers = Readers::new(links, None, None, budget, seed);
+            readers.run(1, true);
+            prop_assert!(readers.total() > 0);
+        }
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum Then<K> {
 #[derive(Debug)]
 pub(super) struct Journal<K> {
     next: u64,
-    in_flight: Option<(BatchKey, BTreeSet<K>, BTreeSet<K>)>,
+    in_flight: Option<Batch<K>>,
     told: Vec<Then<K>>,
     downloads: BTreeSet<K>,
     progress: BTreeSet<K>,
@@ -32,7 +32,7 @@ pub(super) struct Journal<K> {
 }
 
 /// What a batch must hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Batch<K> {
     pub(super) key: BatchKey,
     /// Whose `Download` records are written.
@@ -81,19 +81,22 @@ impl<K: Copy + Ord> Journal<K> {
 
     /// The next batch, unless one is under way or nothing changed.
     pub(super) fn take(&mut self, now: Instant) -> Option<Batch<K>> {
-        let changed = !self.downloads.is_empty() || !self.progress.is_empty() || !self.deleted.is_empty();
         let paused = self.retry_at.is_some_and(|at| at > now) && self.waiting.is_empty();
-        if self.in_flight.is_some() || paused || (!changed && self.waiting.is_empty()) {
+        if self.in_flight.is_some() || paused {
             return None;
         }
         self.retry_at = None;
+        if !self.has_changes() && self.waiting.is_empty() {
+            return None;
+        }
         let key = BatchKey(self.next);
         self.next += 1;
         let downloads = core::mem::take(&mut self.downloads);
         let progress = core::mem::take(&mut self.progress);
+        let batch = Batch { key, downloads, progress, deleted: core::mem::take(&mut self.deleted) };
         self.told = core::mem::take(&mut self.waiting);
-        self.in_flight = Some((key, downloads.clone(), progress.clone()));
-        Some(Batch { key, downloads, progress, deleted: core::mem::take(&mut self.deleted) })
+        self.in_flight = Some(batch.clone());
+        Some(batch)
     }
 
     /// The batch is durable, or failed: returns who waited for it. What failed is written again with the next batch.
@@ -104,10 +107,10 @@ impl<K: Copy + Ord> Journal<K> {
         ok: bool,
         alive: impl Fn(K) -> bool,
     ) -> Vec<Then<K>> {
-        let Some((_, downloads, progress)) = self.in_flight.take_if(|(batch, ..)| *batch == key) else {
-            return Vec::new();
-        };
+        let Some(batch) = self.in_flight.take_if(|batch| batch.key == key) else { return Vec::new() };
         if !ok {
+            let Batch { downloads, progress, deleted, .. } = batch;
+            self.deleted.extend(deleted);
             self.downloads.extend(downloads.into_iter().filter(|&key| alive(key)));
             self.progress.extend(progress.into_iter().filter(|&key| alive(key)));
             self.retry_at = Some(now + RETRY_AFTER);
@@ -121,8 +124,11 @@ impl<K: Copy + Ord> Journal<K> {
 
     /// Whether everything is in the store.
     pub(super) fn is_quiet(&self) -> bool {
-        let changed = !self.downloads.is_empty() || !self.progress.is_empty() || !self.deleted.is_empty();
-        self.in_flight.is_none() && !changed && self.waiting.is_empty()
+        self.in_flight.is_none() && !self.has_changes() && self.waiting.is_empty()
+    }
+
+    fn has_changes(&self) -> bool {
+        !self.downloads.is_empty() || !self.progress.is_empty() || !self.deleted.is_empty()
     }
 }
 
@@ -133,3 +139,120 @@ pub(super) fn store_failed(error: &crate::base::store::StoreError) -> EngineErro
 
 /// A store that failed is tried again after this time, or when somebody waits for it.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::store::StoreError;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn id(n: u8) -> DownloadId {
+        DownloadId::from_random_bytes([n; 16])
+    }
+
+    fn alive(_: u8) -> bool {
+        true
+    }
+
+    #[test]
+    fn failed_batch_is_written_again_with_what_it_deleted() {
+        let (mut journal, now) = (Journal::new(), Instant::ZERO);
+        journal.download(1);
+        journal.progress(2);
+        journal.delete(3, id(3));
+        let first = journal.take(now).expect("something changed");
+        assert!(journal.done(now, first.key, false, alive).is_empty());
+        assert!(journal.take(now).is_none(), "the store gets a rest");
+        let due = journal.poll_timeout().expect("it is tried again");
+        let again = journal.take(due).expect("it is due");
+        assert_eq!((again.downloads, again.progress), (first.downloads, first.progress));
+        assert_eq!(again.deleted, [id(3)]);
+        journal.done(due, again.key, true, alive);
+        assert!(journal.is_quiet() && journal.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn nothing_is_due_once_a_failed_batch_has_nothing_left_to_write() {
+        let (mut journal, now) = (Journal::new(), Instant::ZERO);
+        journal.download(1);
+        let batch = journal.take(now).expect("something changed");
+        journal.done(now, batch.key, false, |_| false);
+        let due = journal.poll_timeout().unwrap_or(now);
+        assert!(journal.take(due).is_none());
+        assert_eq!(journal.poll_timeout(), None, "else the loop would spin (I2)");
+    }
+
+    #[test]
+    fn whoever_waits_does_not_wait_for_the_rest_of_a_failed_store() {
+        let (mut journal, now) = (Journal::new(), Instant::ZERO);
+        journal.download(1);
+        let batch = journal.take(now).expect("something changed");
+        journal.done(now, batch.key, false, alive);
+        journal.then(Then::Recorded(1));
+        assert!(journal.take(now).is_some());
+    }
+
+    #[test]
+    fn end_of_an_unknown_batch_means_nothing() {
+        let (mut journal, now) = (Journal::new(), Instant::ZERO);
+        journal.download(1u8);
+        journal.then(Then::Recorded(1));
+        let batch = journal.take(now).expect("something changed");
+        assert!(journal.done(now, BatchKey(batch.key.0 + 1), true, alive).is_empty());
+        assert!(!journal.is_quiet());
+        assert_eq!(journal.done(now, batch.key, true, alive).len(), 1);
+    }
+
+    #[test]
+    fn store_error_reaches_those_who_waited() {
+        assert_eq!(store_failed(&StoreError::Full), EngineError::Database(StoreError::Full));
+    }
+
+    proptest! {
+        /// A store that fails now and then ends up with the newest of every record, and whoever waits is told once.
+        #[test]
+        fn every_change_reaches_the_store(ops in vec((0u8..5, 0u8..6), 0..100)) {
+            let (mut journal, mut now) = (Journal::new(), Instant::ZERO);
+            let (mut versions, mut gone) = (BTreeMap::new(), BTreeSet::new());
+            let mut stored: BTreeMap<u8, u32> = BTreeMap::new();
+            let (mut waiting, mut told) = (0, 0);
+            let mut flying: Option<(Batch<u8>, BTreeMap<u8, u32>)> = None;
+            let end = [(3, 0), (4, 0), (3, 0), (4, 0)];
+            for (op, key) in ops.into_iter().chain(end) {
+                match op {
+                    0 if !gone.contains(&key) => {
+                        *versions.entry(key).or_insert(0) += 1;
+                        journal.download(key);
+                    }
+                    1 if versions.remove(&key).is_some() => {
+                        gone.insert(key);
+                        journal.delete(key, id(key));
+                    }
+                    2 => {
+                        waiting += 1;
+                        journal.then(Then::Recorded(key));
+                    }
+                    3 if flying.is_none() => {
+                        now = journal.poll_timeout().unwrap_or(now);
+                        flying = journal.take(now).map(|batch| (batch, versions.clone()));
+                        prop_assert!(journal.poll_timeout().is_none());
+                    }
+                    _ => if let Some((batch, seen)) = flying.take() {
+                        let ok = op == 4 && key < 4;
+                        told += journal.done(now, batch.key, ok, |key| versions.contains_key(&key)).len();
+                        if ok {
+                            for key in &batch.downloads {
+                                seen.get(key).map(|version| stored.insert(*key, *version));
+                            }
+                            stored.retain(|key, _| !batch.deleted.contains(&id(*key)));
+                        }
+                    }
+                }
+            }
+            prop_assert!(journal.is_quiet());
+            prop_assert_eq!((stored, told), (versions, waiting));
+        }
+    }
+}

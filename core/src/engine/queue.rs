@@ -106,6 +106,8 @@ const MAX_FINISHING: usize = 128;
 mod tests {
     use super::*;
     use DownloadPriority::{Critical, High, Low, Normal};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn higher_priority_runs_first_and_equals_in_order() {
@@ -140,5 +142,66 @@ mod tests {
         queue.remove(1);
         assert_eq!(queue.pop(), Some(2));
         assert_eq!((queue.running_count(), queue.waiting_count()), (1, 0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Push(u8, DownloadPriority),
+        SetPriority(u8, DownloadPriority),
+        Remove(u8),
+        Pop,
+        SetMax(usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let priority = || prop::sample::select(vec![Low, Normal, High, Critical]);
+        prop_oneof![
+            4 => (0..12u8, priority()).prop_map(|(key, priority)| Op::Push(key, priority)),
+            2 => (0..12u8, priority()).prop_map(|(key, priority)| Op::SetPriority(key, priority)),
+            2 => (0..12u8).prop_map(Op::Remove),
+            4 => Just(Op::Pop),
+            1 => (0..5usize).prop_map(Op::SetMax),
+        ]
+    }
+
+    proptest! {
+        /// The model is a list in order of age, of which the oldest of the highest priority goes first.
+        #[test]
+        fn behaves_like_a_sorted_list(ops in vec(op(), 0..100)) {
+            let (mut queue, mut max) = (Queue::new(2), 2);
+            let (mut waiting, mut running) = (Vec::<(u8, DownloadPriority)>::new(), BTreeSet::new());
+            for op in ops {
+                match op {
+                    Op::Push(key, priority) => {
+                        queue.push(key, priority);
+                        waiting.retain(|(other, _)| *other != key);
+                        running.remove(&key);
+                        waiting.push((key, priority));
+                    }
+                    Op::SetPriority(key, priority) => {
+                        queue.set_priority(key, priority);
+                        waiting.iter_mut().filter(|w| w.0 == key).for_each(|w| w.1 = priority);
+                    }
+                    Op::Remove(key) => {
+                        queue.remove(key);
+                        waiting.retain(|(other, _)| *other != key);
+                        running.remove(&key);
+                    }
+                    Op::Pop => {
+                        let highest = waiting.iter().map(|w| w.1).max();
+                        let next = waiting.iter().position(|w| Some(w.1) == highest);
+                        let next = next.filter(|_| running.len() < max).map(|index| waiting.remove(index).0);
+                        running.extend(next);
+                        prop_assert_eq!(queue.pop(), next);
+                    }
+                    Op::SetMax(most) => {
+                        max = most;
+                        queue.set_max_running(most);
+                    }
+                }
+                prop_assert_eq!(queue.waiting_count(), waiting.len());
+                prop_assert_eq!(queue.running().collect::<BTreeSet<u8>>(), running.clone());
+            }
+        }
     }
 }

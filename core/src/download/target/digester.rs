@@ -100,6 +100,8 @@ const MAX_READ: u64 = 8 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn bytes_in_order_come_from_memory_and_others_from_the_file() {
@@ -120,5 +122,49 @@ mod tests {
         assert_eq!(digester.next(file, &written, None), Some(op(read, false)));
         digester.done();
         assert_eq!(digester.next(file, &written, Some(12)), Some(op(HashInput::Memory(vec![]), true)));
+    }
+
+    proptest! {
+        /// However the bytes arrive, the digest sees each of them once, in order, and then ends.
+        #[test]
+        fn digest_is_fed_every_byte_in_order(
+            blocks in Just((0..24u64).collect::<Vec<_>>()).prop_shuffle(),
+            steps in vec(any::<bool>(), 24),
+        ) {
+            let expected: ExpectedChecksum = "md5:00000000000000000000000000000000".parse().unwrap();
+            let mut digester = Digester::new(expected, HashKey(2));
+            let (mut written, mut fed, total) = (RangeSet::new(), 0, 24 * 10);
+            let mut feed = |digester: &mut Digester, written: &RangeSet, total: Option<u64>| {
+                let Some(DiskOp::Hash { input, finish, .. }) = digester.next(FileKey(1), written, total) else {
+                    return None;
+                };
+                fed += match input {
+                    HashInput::Memory(parts) => {
+                        let bytes = parts.concat();
+                        assert!(bytes.iter().zip(fed..).all(|(byte, at)| *byte == at as u8), "out of order");
+                        bytes.len() as u64
+                    }
+                    HashInput::File { offset, len, .. } => {
+                        assert_eq!(offset, fed);
+                        assert!(written.contains(offset..offset + len), "read before it was written");
+                        len
+                    }
+                };
+                digester.done();
+                Some((finish, fed))
+            };
+            for (block, pump) in blocks.into_iter().zip(steps) {
+                let bytes: Vec<u8> = (block * 10..block * 10 + 10).map(|at| at as u8).collect();
+                digester.offer(block * 10, &bytes.into());
+                if pump {
+                    feed(&mut digester, &written, None);
+                }
+                written.insert(block * 10..block * 10 + 10);
+            }
+            let ends: Vec<_> = std::iter::from_fn(|| feed(&mut digester, &written, Some(total))).collect();
+            prop_assert_eq!(ends.last(), Some(&(true, total)));
+            prop_assert_eq!(ends.iter().filter(|(finish, _)| *finish).count(), 1);
+            prop_assert_eq!(digester.backlog(), 0);
+        }
     }
 }

@@ -80,6 +80,8 @@ const MAX_AGE: Duration = Duration::from_millis(50);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn neighbours_are_gathered_until_a_write_is_worth_it() {
@@ -96,5 +98,64 @@ mod tests {
         assert_eq!(runs.deadline(), Some(now + MAX_AGE));
         assert_eq!(runs.take().len(), 1);
         assert_eq!(runs.deadline(), None);
+    }
+
+    fn bytes_of(run: &Run) -> Vec<u8> {
+        assert_eq!(run.len, run.parts.iter().map(|part| part.len() as u64).sum::<u64>());
+        run.parts.concat()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Whatever goes in comes out once, where it belongs; a run is no longer than it must be.
+        #[test]
+        fn nothing_is_lost_or_moved(
+            starts in vec(vec(1usize..100_000, 1..12), 1..6),
+            order in vec(any::<prop::sample::Index>(), 60),
+        ) {
+            let (mut runs, mut seen, mut expected) = (Runs::default(), Vec::new(), Vec::new());
+            let mut streams: Vec<(u64, Vec<usize>)> = Vec::new();
+            for (index, lengths) in starts.into_iter().enumerate() {
+                streams.push(((index as u64) << 24, lengths));
+            }
+            let mut waiting = 0;
+            for pick in order {
+                streams.retain(|(_, lengths)| !lengths.is_empty());
+                if streams.is_empty() {
+                    break;
+                }
+                let index = pick.index(streams.len());
+                let (offset, lengths) = &mut streams[index];
+                let len = lengths.remove(0);
+                let bytes = vec![*offset as u8 ^ len as u8; len];
+                expected.push((*offset, bytes.clone()));
+                waiting += len as u64;
+                if let Some(run) = runs.add(Instant::ZERO, *offset, bytes.into()) {
+                    prop_assert!(run.len < WRITE_SIZE + 100_000 && run.parts.len() <= MAX_PARTS);
+                    waiting -= run.len;
+                    seen.push(run);
+                }
+                *offset += len as u64;
+                prop_assert_eq!(runs.len(), waiting);
+                prop_assert_eq!(runs.deadline().is_some(), waiting > 0);
+            }
+            seen.extend(runs.take());
+            prop_assert_eq!((runs.len(), runs.deadline()), (0, None));
+            // Put together, the runs of each stream are what went in.
+            let mut streams: Vec<Vec<u8>> = vec![Vec::new(); 6];
+            seen.sort_by_key(|run| run.offset);
+            for run in &seen {
+                let stream = &mut streams[(run.offset >> 24) as usize];
+                prop_assert_eq!(run.offset & 0xff_ffff, stream.len() as u64);
+                stream.extend(bytes_of(run));
+            }
+            for (offset, bytes) in &expected {
+                let at = (offset & 0xff_ffff) as usize;
+                prop_assert!(streams[(offset >> 24) as usize][at..at + bytes.len()] == bytes[..]);
+            }
+            let total: usize = expected.iter().map(|(_, bytes)| bytes.len()).sum();
+            prop_assert_eq!(streams.iter().map(Vec::len).sum::<usize>(), total);
+        }
     }
 }

@@ -1,0 +1,91 @@
+//! What is SQLite's own: the columns for people, read as `sqlite3` would. The rules that every store keeps are tested by
+//! the conformance suite.
+#![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
+
+use bytes::Bytes;
+use gosh_dl_core::base::store::{Store as _, StoreOp, Table};
+use gosh_dl_core::base::{FileName, RangeSet};
+use gosh_dl_core::download::DownloadOptions;
+use gosh_dl_core::download::http::HttpSaved;
+use gosh_dl_core::download::target::Part;
+use gosh_dl_core::engine::record::{DownloadRecord, SavedState, encode_progress};
+use gosh_dl_sqlite::SqliteStore;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+
+const KEY: [u8; 16] = [0x11; 16];
+
+fn record(state: SavedState) -> StoreOp {
+    let record = DownloadRecord {
+        url: "http://me:secret@h.example/big.iso".to_owned(),
+        options: DownloadOptions::new().save_dir("/srv").filename("asked"),
+        completed_at: (state == SavedState::Completed).then_some(1_700_000_001_500),
+        state,
+        created_at: 1_700_000_000_500,
+        order: 0,
+    };
+    put(Table::Download, record.encode())
+}
+
+fn progress(done: u64) -> StoreOp {
+    let name = FileName::new("big.iso").unwrap();
+    let mut durable = RangeSet::new();
+    durable.insert(0..done);
+    let part_name = name.partial();
+    let part = Part { final_name: name, part_name, identity: None, durable, finalizing: false };
+    let saved = HttpSaved { total: Some(1000), part: Some(part), ..HttpSaved::default() };
+    put(Table::Progress, encode_progress(&saved))
+}
+
+fn put(table: Table, value: Vec<u8>) -> StoreOp {
+    StoreOp::Put { table, key: Bytes::copy_from_slice(&KEY), value: value.into() }
+}
+
+/// The row of the view as one line, as another program sees it.
+fn shown(path: &Path) -> String {
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let query =
+        "SELECT concat_ws(' ', id, name, state, bytes_done, coalesce(bytes_total, '-'), coalesce(error, '-'),
+        added_utc, coalesce(completed_utc, '-'), save_dir, url) FROM downloads";
+    reader.query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+/// As the command line shows it.
+const ID: &str = "1111111111111111";
+const ENDS: &str = "/srv http://h.example/big.iso";
+
+#[test]
+fn others_read_how_a_download_stands_while_the_store_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.commit(&[record(SavedState::Queued)]).unwrap();
+    assert_eq!(shown(&path), format!("{ID} asked queued 0 - - 2023-11-14 22:13:20 - {ENDS}"));
+    store.commit(&[progress(400)]).unwrap();
+    assert_eq!(shown(&path), format!("{ID} big.iso queued 400 1000 - 2023-11-14 22:13:20 - {ENDS}"));
+    let failed =
+        SavedState::Error { kind: "network".into(), message: "the server hung up".into(), retryable: true };
+    store.commit(&[record(failed)]).unwrap();
+    assert_eq!(
+        shown(&path),
+        format!("{ID} big.iso error 400 1000 the server hung up 2023-11-14 22:13:20 - {ENDS}")
+    );
+    store.commit(&[record(SavedState::Completed)]).unwrap();
+    assert_eq!(
+        shown(&path),
+        format!("{ID} big.iso completed 1000 1000 - 2023-11-14 22:13:20 2023-11-14 22:13:21 {ENDS}")
+    );
+}
+
+#[test]
+fn the_log_is_folded_into_the_database_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.commit(&[record(SavedState::Queued)]).unwrap();
+    store.save_note(b"note").unwrap();
+    drop(store);
+    let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["state.sqlite", "state.sqlite.lock"]);
+}
