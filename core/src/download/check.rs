@@ -22,6 +22,7 @@ pub struct Check {
     file: FileKey,
     hash: HashKey,
     open: bool,
+    stopped: bool,
     hashed: u64,
     len: u64,
     report: Option<Report>,
@@ -35,6 +36,8 @@ pub enum Output {
     Disk(DiskTag, DiskOp),
     /// It is over; nothing follows.
     Ended(Result<Report, (DiskAction, DiskError)>),
+    /// It was stopped, and the file is closed; nothing follows.
+    Stopped,
 }
 
 /// What a check found.
@@ -91,6 +94,7 @@ impl Check {
             file: FileKey(keys),
             hash: HashKey(keys),
             open: false,
+            stopped: false,
             hashed: 0,
             len: 0,
             report: None,
@@ -101,6 +105,7 @@ impl Check {
     /// The directory is open, or cannot be.
     pub fn dir_ready(&mut self, dir: Result<DirKey, DiskError>) {
         match dir {
+            Ok(_) if self.stopped => self.outputs.push_back(Output::Stopped),
             Ok(dir) => {
                 self.dir = Some(dir);
                 let (name, file) = (self.part.final_name.clone(), self.file);
@@ -111,8 +116,19 @@ impl Check {
         }
     }
 
+    /// Ends the check at the next completion.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// The operation with that tag ended.
     pub fn handle_disk(&mut self, tag: DiskTag, result: DiskResult) {
+        if self.stopped && self.report.is_none() {
+            self.open |= tag == DiskTag::Open && result.is_ok();
+            self.close();
+            self.outputs.push_back(Output::Stopped);
+            return;
+        }
         match (tag, result) {
             (DiskTag::Open, Ok(DiskOk::Opened { stat, .. })) => {
                 self.open = true;

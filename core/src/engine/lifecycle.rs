@@ -88,14 +88,9 @@ impl Engine {
             Some(Running::Http(download)) if delete_files => download.discard(now),
             Some(Running::Http(download)) => download.stop(now),
             Some(Running::Remove(_)) => return,
-            Some(Running::Check { reply, .. }) => {
-                let reply = *reply;
-                self.end_run(key);
-                self.reply(
-                    reply,
-                    Err(EngineError::InvalidState { action: "verify", current_state: "cancelled".into() }),
-                );
-                self.cancel_resting(now, key, delete_files);
+            Some(Running::Check { check, .. }) => {
+                entry.delete_files |= delete_files;
+                check.stop();
             }
             None => self.cancel_resting(now, key, delete_files),
         }
@@ -218,8 +213,17 @@ impl Engine {
         self.touch(key);
     }
 
-    pub(super) fn on_checked(&mut self, key: EntryKey, result: Result<Report, (DiskAction, DiskError)>) {
+    pub(super) fn on_checked(
+        &mut self,
+        now: Instant,
+        key: EntryKey,
+        result: Result<Report, (DiskAction, DiskError)>,
+    ) {
         let Some(entry) = self.entries.get_mut(key) else { return };
+        if matches!(entry.intent, Some(Intent::Cancel(_))) {
+            self.on_check_stopped(now, key);
+            return;
+        }
         let Some(Running::Check { reply, .. }) = &entry.running else { return };
         let reply = *reply;
         let name = entry.saved.part.as_ref().map(|part| part.final_name.clone());
@@ -241,6 +245,18 @@ impl Engine {
         }
         let (valid, detail) = (report.bad.is_empty(), describe(&report.finding));
         self.reply(reply, Ok(Answer::Verified(VerifyReport { valid, bad_ranges: report.bad, detail })));
+    }
+
+    /// A check ended early because its download goes.
+    pub(super) fn on_check_stopped(&mut self, now: Instant, key: EntryKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let (delete_files, running) = (entry.delete_files, entry.running.take());
+        self.end_run(key);
+        if let Some(Running::Check { reply, .. }) = running {
+            let current_state = "cancelled".to_owned();
+            self.reply(reply, Err(EngineError::InvalidState { action: "verify", current_state }));
+        }
+        self.cancel_resting(now, key, delete_files);
     }
 
     fn refuse(&mut self, key: EntryKey, action: &'static str, reply: Token) {

@@ -411,6 +411,7 @@ impl Engine {
             saved: Box::new(saved),
             running: None,
             intent: None,
+            delete_files: false,
             touched: false,
             dir: None,
         });

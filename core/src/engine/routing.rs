@@ -227,7 +227,7 @@ impl Engine {
                     None => break,
                 },
                 Some(Running::Check { check, .. }) => match check.poll_output() {
-                    Some(output) => self.on_check(key, output),
+                    Some(output) => self.on_check(now, key, output),
                     None => break,
                 },
                 Some(Running::Remove(target)) => match target.poll_output() {
@@ -286,10 +286,11 @@ impl Engine {
         }
     }
 
-    fn on_check(&mut self, key: EntryKey, output: check::Output) {
+    fn on_check(&mut self, now: Instant, key: EntryKey, output: check::Output) {
         match output {
             check::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
-            check::Output::Ended(result) => self.on_checked(key, result),
+            check::Output::Ended(result) => self.on_checked(now, key, result),
+            check::Output::Stopped => self.on_check_stopped(now, key),
         }
     }
 

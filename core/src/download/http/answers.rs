@@ -43,8 +43,10 @@ impl HttpDownload {
                 self.mirrors.give_up(index, DownloadError::RetryAfter { url, status, seconds });
             }
             Some(seconds) => {
-                self.outputs.push_back(Output::Pace { origin, until: now + Duration::from_secs(seconds) });
+                let until = now + Duration::from_secs(seconds);
+                self.outputs.push_back(Output::Pace { origin, until });
                 self.mirror_failed(now, index, DownloadError::Status { url, status });
+                self.mirrors.rest(index, until);
             }
             None => self.mirror_failed(now, index, DownloadError::Status { url, status }),
         }

@@ -194,6 +194,14 @@ impl Mirrors {
         given_up
     }
 
+    /// Leaves a mirror alone until then, because its host asked for it.
+    pub fn rest(&mut self, index: MirrorIndex, until: Instant) {
+        let mirror = self.at_mut(index);
+        if mirror.state != Health::Dead {
+            mirror.state = Health::Resting { until };
+        }
+    }
+
     /// A failure that no other try will mend.
     pub fn give_up(&mut self, index: MirrorIndex, error: DownloadError) {
         let mirror = self.at_mut(index);
