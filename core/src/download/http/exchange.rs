@@ -103,11 +103,17 @@ impl Slot {
         Pace { rate: self.known_rate }
     }
 
-    /// How fast it goes: nothing where it owes bytes and none came for a while.
+    /// How fast it goes: nothing where it owes bytes and none came for a while; as fast as can be while it is too young
+    /// to tell, since what it was asked for is on its way and would be lost.
     pub(super) fn pace_at(&self, now: Instant, rtt: Duration) -> Pace {
         let held_by_us = self.lease.as_ref().is_none_or(|lease| lease.connection.credit() == 0);
-        let silent = now - self.last_data > STALLED + rtt * 4;
-        Pace { rate: if silent && !held_by_us { 0 } else { self.known_rate } }
+        let patience = STALLED + rtt * 4;
+        let rate = match now - self.last_data > patience {
+            true if !held_by_us => 0,
+            _ if now - self.began < patience => u64::MAX,
+            _ => self.known_rate,
+        };
+        Pace { rate }
     }
 
     fn count(&mut self, now: Instant, len: u64) {
@@ -205,7 +211,8 @@ impl HttpDownload {
         } else if mirror.ranges == Ranges::Unknown {
             mirror.ranges = Ranges::No;
         }
-        if self.segments.is_none() {
+        let first = self.segments.is_none();
+        if first {
             self.base = Some(validator);
             self.begin_file(now, head, index, total);
         }
@@ -216,6 +223,7 @@ impl HttpDownload {
         }
         self.phase = Phase::Receiving;
         if let Some(slot) = self.slots.get_mut(key) {
+            slot.open_ended |= first && total == Some(range.end);
             slot.stage = Stage::Receiving { next: range.start, covers: range.end };
         }
     }
@@ -300,6 +308,7 @@ impl HttpDownload {
                 slot.count(now, len);
                 self.rate.add(now, len);
                 self.received += len;
+                self.first_data.get_or_insert(now);
                 self.reach(key, offset.saturating_add(len).min(covers));
                 let fresh =
                     self.segments.as_mut().map_or_else(Vec::new, |segments| segments.accept(key, len));

@@ -134,6 +134,7 @@ pub struct HttpDownload {
     target: Target,
     rate: RateMeter,
     received: u64,
+    first_data: Option<Instant>,
     /// The most bytes of the file that were ever here at once.
     most_completed: u64,
     rtt: Duration,
@@ -163,6 +164,7 @@ impl HttpDownload {
             target: Target::new(plan.target.clone(), start.keys),
             rate: RateMeter::new(now),
             received: 0,
+            first_data: None,
             most_completed: 0,
             rtt: FIRST_RTT,
             phase: Phase::Connecting,

@@ -106,8 +106,9 @@ impl HttpDownload {
             return;
         };
         let request = self.plan.request(self.mirrors.at(mirror), expected.range.as_ref());
+        let total = self.total();
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.open_ended = expected.range.as_ref().is_none_or(|range| range.end == u64::MAX);
+            slot.open_ended = expected.range.as_ref().is_none_or(|range| Some(range.end) == total);
             slot.begin(now, lease, expected, reused);
             if let Some(lease) = slot.lease_mut() {
                 lease.connection.request(now, &request);
@@ -123,7 +124,8 @@ impl HttpDownload {
         let validator = mirror.validator.clone();
         let whole = mirror.ranges == Ranges::No;
         let Some(segments) = &mut self.segments else {
-            let range = (!whole).then_some(0..u64::MAX);
+            let alone = self.plan.max_connections == 1;
+            let range = (!whole).then_some(0..if alone { u64::MAX } else { FIRST_RANGE });
             return Some(Expectation { range, total: None, validator });
         };
         let total = Some(segments.total()).filter(|&total| total != u64::MAX);
@@ -161,11 +163,20 @@ impl HttpDownload {
     fn observe_ramp(&mut self, now: Instant) {
         let receiving = self.slots.iter().filter(|(_, slot)| matches!(slot.stage, Stage::Receiving { .. }));
         let last_data: Vec<Instant> = receiving.map(|(_, slot)| slot.last_data()).collect();
-        if !last_data.is_empty()
-            && self.segments.as_ref().is_some_and(|segments| segments.total() != u64::MAX)
-        {
+        if !last_data.is_empty() && self.is_worth_growing(now) {
             self.ramp.observe(now, self.received, &last_data, self.rtt);
         }
+    }
+
+    /// Whether there is enough left for more connections to pay: what one has in flight is lost where it is cut.
+    fn is_worth_growing(&self, now: Instant) -> bool {
+        let Some(segments) = self.segments.as_ref().filter(|segments| segments.total() != u64::MAX) else {
+            return false;
+        };
+        let left = (segments.total() - segments.received().len()) as f64;
+        let rate =
+            self.received as f64 / self.first_data.map_or(0.0, |at| (now - at).as_secs_f64()).max(1e-9);
+        left / rate.max(1.0) > WORTH_GROWING.as_secs_f64()
     }
 
     /// Ends exchanges of which others have fetched everything.
@@ -276,7 +287,12 @@ fn min_gain(rtt: Duration) -> f64 {
 }
 
 /// A share that saves less than this is not worth a request.
-const MIN_GAIN: Duration = Duration::from_millis(10);
+const MIN_GAIN: Duration = Duration::from_millis(50);
+/// A download that ends within this time uses no further connections.
+const WORTH_GROWING: Duration = Duration::from_millis(150);
+/// The first request asks for this many bytes: it lasts until it is known whether more connections help, and the rest
+/// is then handed out without cutting an answer off.
+const FIRST_RANGE: u64 = 16 << 20;
 /// How often stragglers are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The shortest pause between two looks.
