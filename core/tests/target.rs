@@ -749,6 +749,19 @@ fn stop_while_the_last_sync_is_under_way_needs_no_other() {
 }
 
 #[test]
+fn file_that_is_discarded_while_it_is_renamed_goes_under_its_final_name() {
+    let mut t = finishing(plan());
+    t.handle_disk(DiskTag::Sync, DONE);
+    t.handle_disk(DiskTag::SyncEntry, DONE);
+    t.recorded();
+    drain(&mut t);
+    t.discard(None);
+    assert_eq!(drain(&mut t), []);
+    assert_eq!(after(&mut t, DiskTag::Rename, DONE), [closes(FILE), stats("f")]);
+    assert_eq!(after(&mut t, DiskTag::Stat, found(OURS)), [removes("f")]);
+}
+
+#[test]
 fn stop_while_the_file_is_renamed_leaves_the_rest_to_the_next_life() {
     let mut t = finishing(plan());
     t.handle_disk(DiskTag::Sync, DONE);

@@ -245,18 +245,28 @@ pub(super) fn validate(url: &str, options: &DownloadOptions) -> Result<()> {
             });
         }
     }
-    let texts = options.user_agent.iter().chain(&options.referer).chain(options.cookies.iter().flatten());
-    if texts.into_iter().any(|text| !valid_header_value(text)) {
-        return bad(
-            "headers",
-            "user agent, referer and cookies must be visible characters without line breaks",
-        );
+    let texts = [
+        ("user_agent", options.user_agent.as_slice()),
+        ("referer", options.referer.as_slice()),
+        ("cookies", options.cookies.as_deref().unwrap_or_default()),
+    ];
+    for (field, texts) in texts {
+        if texts.iter().any(|text| !valid_header_value(text)) {
+            return bad(field, "must be visible characters without line breaks");
+        }
     }
     if options.max_connections.is_some_and(|n| !(1..=256).contains(&n)) {
         return bad("max_connections", "must be 1 to 256");
     }
-    if options.max_download_speed == Some(0) || options.max_upload_speed == Some(0) {
-        return bad("max_download_speed", "must be more than 0; leave it out for none");
+    for (field, limit) in
+        [("max_download_speed", options.max_download_speed), ("max_upload_speed", options.max_upload_speed)]
+    {
+        if limit == Some(0) {
+            return bad(field, "must be more than 0; leave it out for none");
+        }
+    }
+    if options.save_dir.as_ref().is_some_and(|dir| dir.to_str().is_none()) {
+        return bad("save_dir", "must be UTF-8, or it could not be recorded");
     }
     Ok(())
 }

@@ -40,7 +40,8 @@ impl Engine {
                     self.journal.then(Then::Event(DownloadEvent::Paused { id }));
                     self.journal.then(Then::Reply(reply));
                 }
-                DownloadState::Paused => self.reply(reply, Ok(Answer::Done)),
+                // The pause may not be in the store yet.
+                DownloadState::Paused => self.journal.then(Then::Reply(reply)),
                 _ => self.refuse(key, "pause", reply),
             },
         }

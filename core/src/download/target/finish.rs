@@ -107,6 +107,7 @@ impl Target {
     }
 
     pub(super) fn on_renamed(&mut self, result: DiskResult) {
+        self.renamed = result.is_ok();
         if self.state != State::Finishing(Step::Rename) {
             return;
         }

@@ -129,6 +129,8 @@ pub struct Target {
     synced_whole: bool,
     /// Whether all bytes were given.
     whole: bool,
+    /// Whether the file has its final name.
+    renamed: bool,
     runs: Runs,
     parked: Vec<Run>,
     writing: BTreeMap<u32, Run>,
@@ -212,6 +214,7 @@ impl Target {
             opened_len: 0,
             synced_whole: false,
             whole: false,
+            renamed: false,
             runs: Runs::default(),
             parked: Vec::new(),
             writing: BTreeMap::new(),
@@ -267,6 +270,9 @@ impl Target {
 
     /// Takes bytes that arrived.
     pub fn write(&mut self, now: Instant, offset: u64, bytes: Bytes) {
+        if matches!(self.state, State::Stopping(_) | State::Closed) {
+            return;
+        }
         if let Some(digester) = &mut self.digester {
             digester.offer(offset, &bytes);
         }
@@ -637,7 +643,7 @@ impl Target {
         self.close();
         if let (true, true, Some(dir), Some(part)) = (remove, ours, self.dir, &self.part) {
             // Only if the name still is our file's.
-            let name = part.part_name.clone();
+            let name = if self.renamed { part.final_name.clone() } else { part.part_name.clone() };
             self.control = Some(DiskTag::Stat);
             self.outputs.push_back(Output::Disk(DiskTag::Stat, DiskOp::Stat { dir, name }));
             return;
@@ -655,9 +661,9 @@ impl Target {
         let Some(part) = self.part.take() else { return };
         let ours = matches!(result, Ok(DiskOk::Found(Some(stat))) if Some(stat.identity) == part.identity);
         if let (true, Some(dir)) = (ours, self.dir) {
+            let name = if self.renamed { part.final_name } else { part.part_name };
             self.control = Some(DiskTag::Remove);
-            self.outputs
-                .push_back(Output::Disk(DiskTag::Remove, DiskOp::Remove { dir, name: part.part_name }));
+            self.outputs.push_back(Output::Disk(DiskTag::Remove, DiskOp::Remove { dir, name }));
         }
     }
 
