@@ -1,6 +1,8 @@
 //! What was typed.
 
+use crate::engine::Runtime;
 use crate::rate::{parse_rate, parse_seconds};
+use crate::storage::Storage;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use gosh_dl_core::base::disk::AllocationMode;
 use gosh_dl_core::download::{ConflictPolicy, DownloadPriority, ExpectedChecksum};
@@ -28,6 +30,9 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Forget downloads that are not complete
     Cancel(CancelArgs),
+    /// Look after state files
+    #[command(subcommand)]
+    State(StateCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -117,6 +122,12 @@ pub(crate) struct TransferArgs {
     /// [default: a file of this command's own, gone once all is complete]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) state: Option<PathBuf>,
+    /// What a new state file is: redb, or sqlite, to be looked at with sqlite3
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) storage: Storage,
+    /// What drives the engine: tokio or smol
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) runtime: Runtime,
 }
 
 /// What to show.
@@ -171,6 +182,23 @@ pub(crate) struct CancelArgs {
     /// The state file to change [default: whichever of this user's has them]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) state: Option<PathBuf>,
+}
+
+/// `gosh-dl state`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Copy a state to a new file of another kind, without loss; the old file stays as it is
+    Convert {
+        /// The state file
+        #[arg(value_name = "FROM", value_hint = ValueHint::FilePath)]
+        from: PathBuf,
+        /// The file to make
+        #[arg(value_name = "TO", value_hint = ValueHint::FilePath)]
+        to: PathBuf,
+        /// What to make, redb or sqlite [default: as TO ends, or else what FROM is not]
+        #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true)]
+        storage: Option<Storage>,
+    },
 }
 
 const EXIT_CODES: &str = "\

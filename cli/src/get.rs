@@ -1,5 +1,6 @@
 //! `gosh-dl get`: new downloads, or those that the same command left unfinished.
 
+use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::run::{Job, Leave, run};
 use crate::settings::{Get, Request, Show};
@@ -8,10 +9,8 @@ use crate::text;
 use crate::watch::{Pending, Refused, go_on};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineError, StorageErrorKind};
-use gosh_dl_tokio::DownloadEngine;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What the state says about a request.
 #[derive(Debug)]
@@ -33,9 +32,9 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     let is_kept = get.state.is_some();
     let path = match get.state {
         Some(path) => path,
-        None => state::directory()?.join(state::file_name(&get.requests)),
+        None => state::directory()?.join(state::file_name(&get.requests, get.storage)),
     };
-    let mut state = State::open(&path)?;
+    let mut state = State::open(&path, get.storage)?;
     let mut busy = HashMap::new();
     if !is_kept {
         let keys: Vec<_> = get.requests.iter().map(Request::key).collect();
@@ -67,8 +66,8 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     state.forget(&replaced)?;
     let chosen = old.iter().map(|status| status.id).collect();
     let store = state.into_store(&chosen);
-    let job = Job { config: get.config, store, files, complete, show };
-    let begin = |engine: &Arc<DownloadEngine>| begin(engine, refused, old, new);
+    let job = Job { runtime: get.runtime, config: get.config, store, files, complete, show };
+    let begin = |engine: &Engine| begin(engine, refused, old, new);
     let mut is_over = false;
     let at_end = |left: &[DownloadStatus]| {
         is_over = !is_kept && !left.iter().any(state::is_worth_keeping);
@@ -85,12 +84,7 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     result
 }
 
-fn begin(
-    engine: &Arc<DownloadEngine>,
-    refused: Vec<Refused>,
-    old: Vec<DownloadStatus>,
-    new: Vec<Request>,
-) -> Pending {
+fn begin(engine: &Engine, refused: Vec<Refused>, old: Vec<DownloadStatus>, new: Vec<Request>) -> Pending {
     let mut pending = Pending::new();
     for refused in refused {
         pending.spawn(std::future::ready(Err(refused)));
@@ -106,7 +100,7 @@ fn begin(
     pending
 }
 
-async fn add(engine: Arc<DownloadEngine>, request: Request) -> Result<DownloadId, Refused> {
+async fn add(engine: Engine, request: Request) -> Result<DownloadId, Refused> {
     let Request { url, plain_url, options, .. } = request;
     engine.add_http(&url, options).await.map_err(|error| Refused { url: plain_url, error })
 }

@@ -1,6 +1,7 @@
 //! The command line of gosh-dl: fetches files over many connections, and goes on where it stopped.
 
 mod args;
+mod engine;
 mod failure;
 mod get;
 mod input_file;
@@ -15,11 +16,12 @@ mod selection;
 mod settings;
 mod signals;
 mod state;
+mod storage;
 mod tally;
 mod text;
 mod watch;
 
-use args::{Cli, Command};
+use args::{Cli, Command, StateCommand};
 use clap::{CommandFactory as _, Parser as _};
 use failure::Failure;
 use manage::Refusal;
@@ -53,6 +55,9 @@ fn command(command: Command) -> Result<u8, Refusal> {
             block_on(manage::resume(&args))?
         }
         Command::Cancel(args) => Ok(block_on(manage::cancel(&args))??),
+        Command::State(StateCommand::Convert { from, to, storage }) => {
+            Ok(manage::convert(&from, &to, storage)?)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "gosh-dl", &mut script);

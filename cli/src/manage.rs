@@ -1,16 +1,17 @@
 //! `gosh-dl list`, `resume` and `cancel`: the downloads that earlier commands left.
 
 use crate::args::{CancelArgs, ListArgs, ResumeArgs};
+use crate::engine::{Engine, Runtime};
 use crate::failure::{self, Failure};
 use crate::run::{Job, Leave, run};
 use crate::selection::Selection;
 use crate::settings::{self, Show, UsageError};
 use crate::state::{self, Announced, Found, Known, State};
+use crate::storage::{self, Storage};
 use crate::watch::{self, Pending, go_on};
 use crate::{json, output, rate, tally, text};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineConfig};
-use gosh_dl_tokio::DownloadEngine;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -118,8 +119,15 @@ pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
     let downloads: Vec<_> = chosen.iter().flat_map(|chosen| chosen.state.statuses(&chosen.ids)).collect();
     let parts = chosen.into_iter().map(|chosen| chosen.state.into_part(&chosen.ids)).collect();
     let store = Box::new(Selection::new(parts));
-    let job = Job { config, store, files: downloads.len(), complete: Vec::new(), show };
-    let begin = |engine: &std::sync::Arc<DownloadEngine>| {
+    let job = Job {
+        runtime: args.transfer.runtime,
+        config,
+        store,
+        files: downloads.len(),
+        complete: Vec::new(),
+        show,
+    };
+    let begin = |engine: &Engine| {
         let mut pending = Pending::new();
         for status in downloads {
             pending.spawn(go_on(engine.clone(), status));
@@ -140,7 +148,7 @@ pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
         let path = state.path.clone();
         let names: Vec<_> = state.statuses(&ids).iter().map(list_name).collect();
         let config = EngineConfig::new();
-        let engine = DownloadEngine::with_store(config, state.into_store(&ids))
+        let (engine, _) = Engine::start(Runtime::default(), config, state.into_store(&ids))
             .await
             .map_err(|error| Failure::engine(&error))?;
         for (id, name) in names {
@@ -159,6 +167,16 @@ pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
         }
     }
     Ok(code)
+}
+
+/// Copies a state to a file of another kind.
+pub(crate) fn convert(from: &Path, to: &Path, kind: Option<Storage>) -> Result<u8, Failure> {
+    let (downloads, kind) = storage::convert(from, to, kind)?;
+    let (from, to, kind) = (text::path(from), text::path(to), kind.extension());
+    output::result(&format!(
+        "{to}: a {kind} state with the {downloads} downloads of {from}, which is as it was"
+    ));
+    Ok(0)
 }
 
 fn list_name(status: &DownloadStatus) -> (DownloadId, String) {

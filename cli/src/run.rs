@@ -1,5 +1,6 @@
 //! Running an engine in the foreground: what `get` and `resume` have in common.
 
+use crate::engine::{Engine, Runtime};
 use crate::failure::Failure;
 use crate::output;
 use crate::settings::Show;
@@ -7,12 +8,12 @@ use crate::signals::{Interrupt, Signals};
 use crate::watch::{End, Pending, Watch};
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::engine::{DownloadStatus, EngineConfig};
-use gosh_dl_tokio::DownloadEngine;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What to run.
 pub(crate) struct Job {
+    /// What drives the engine.
+    pub(crate) runtime: Runtime,
     /// The engine's settings.
     pub(crate) config: EngineConfig,
     /// What the engine shall know of.
@@ -39,7 +40,7 @@ pub(crate) enum Leave {
 /// `at_end` is told what is in the engine, and says how to leave it.
 pub(crate) async fn run(
     job: Job,
-    begin: impl FnOnce(&Arc<DownloadEngine>) -> Pending,
+    begin: impl FnOnce(&Engine) -> Pending,
     at_end: impl FnOnce(&[DownloadStatus]) -> Leave,
 ) -> Result<u8, Failure> {
     let mut signals = Signals::new()
@@ -49,9 +50,8 @@ pub(crate) async fn run(
             "warning: certificates are not checked; whoever sits between can read and change everything",
         );
     }
-    let engine =
-        DownloadEngine::with_store(job.config, job.store).await.map_err(|error| Failure::engine(&error))?;
-    let mut events = engine.subscribe();
+    let (engine, mut events) =
+        Engine::start(job.runtime, job.config, job.store).await.map_err(|error| Failure::engine(&error))?;
     let mut watch = Watch::new(engine.clone(), job.show, job.files);
     for status in &job.complete {
         watch.already_complete(status);
@@ -79,7 +79,7 @@ pub(crate) async fn run(
 }
 
 /// Saves and stops; a further signal ends the wait.
-async fn stop(engine: &DownloadEngine, signals: &mut Signals) -> Option<Interrupt> {
+async fn stop(engine: &Engine, signals: &mut Signals) -> Option<Interrupt> {
     tokio::select! {
         biased;
         interrupt = signals.next() => Some(interrupt),

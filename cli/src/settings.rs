@@ -1,7 +1,9 @@
 //! What the arguments mean: checked, and in the engine's terms. What is wrong here is wrong usage (exit code 2).
 
 use crate::args::{GetArgs, ShowArgs, TransferArgs};
+use crate::engine::Runtime;
 use crate::input_file::{self, Entry};
+use crate::storage::Storage;
 use crate::text;
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{EngineConfig, HttpConfig};
@@ -23,6 +25,10 @@ pub(crate) struct Get {
     pub(crate) config: EngineConfig,
     /// `--state`
     pub(crate) state: Option<PathBuf>,
+    /// `--storage`
+    pub(crate) storage: Storage,
+    /// `--runtime`
+    pub(crate) runtime: Runtime,
 }
 
 /// One file to fetch.
@@ -87,7 +93,8 @@ pub(crate) fn get(args: &GetArgs) -> Result<Get, UsageError> {
         return Err(UsageError("there is no URL in the input file".to_owned()));
     }
     let config = config(&args.transfer, EngineConfig::new())?;
-    Ok(Get { requests, config, state: args.transfer.state.clone() })
+    let TransferArgs { state, storage, runtime, .. } = &args.transfer;
+    Ok(Get { requests, config, state: state.clone(), storage: *storage, runtime: *runtime })
 }
 
 /// The engine's settings that `args` ask for.

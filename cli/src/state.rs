@@ -6,13 +6,14 @@
 use crate::failure::Failure;
 use crate::selection::{Part, Selection};
 use crate::settings::{self, Request, io_message};
+pub(crate) use crate::storage::remove;
+use crate::storage::{Storage, beside};
 use crate::text;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::{Record, Store, StoreError, StoreOp, Table};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::record::DownloadRecord;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, Engine, EngineConfig, EngineError, EngineStart};
-use gosh_dl_redb::RedbStore;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -49,13 +50,13 @@ pub(crate) enum Found {
 }
 
 impl State {
-    /// Opens a state file, or makes a new one.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+    /// Opens a state file, or makes a new one of the kind `new`.
+    pub(crate) fn open(path: &Path, new: Storage) -> Result<Self, Failure> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             create_private_dir(parent)
                 .map_err(|error| Failure::state(parent, &StoreError::Io(io_message(&error))))?;
         }
-        match look(path) {
+        match look_at(path, new) {
             Found::Open(state) => Ok(state),
             Found::InUse(path) => Err(Failure::state(&path, &StoreError::InUse)),
             Found::Broken(path, error) => Err(Failure::state(&path, &error)),
@@ -174,7 +175,11 @@ impl State {
 
 /// Opens a state file and reads what it holds.
 pub(crate) fn look(path: &Path) -> Found {
-    match read(path) {
+    look_at(path, Storage::default())
+}
+
+fn look_at(path: &Path, new: Storage) -> Found {
+    match read(path, new) {
         Ok(state) => Found::Open(state),
         Err(StoreError::InUse) => Found::InUse(path.to_owned()),
         Err(error) => Found::Broken(path.to_owned(), error),
@@ -214,11 +219,15 @@ pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut files: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
+        .filter(|path| path.extension().is_some_and(is_state))
         .take(MAX_FILES)
         .collect();
     files.sort();
     files
+}
+
+fn is_state(extension: &std::ffi::OsStr) -> bool {
+    Storage::ALL.iter().any(|kind| extension == kind.extension())
 }
 
 /// The directory of this user's state files.
@@ -234,18 +243,10 @@ pub(crate) fn directory() -> Result<PathBuf, Failure> {
 }
 
 /// The name of the state file of a command: the same for the same files, whatever their order and other options.
-pub(crate) fn file_name(requests: &[Request]) -> String {
+pub(crate) fn file_name(requests: &[Request], kind: Storage) -> String {
     let mut keys: Vec<_> = requests.iter().map(Request::key).collect();
     keys.sort();
-    format!("{:016x}.{EXTENSION}", hash(keys.iter().map(|key| &**key)))
-}
-
-/// Deletes a state file and what lies beside it.
-pub(crate) fn remove(path: &Path) {
-    // What cannot be deleted now is deleted by a later command. The state goes last: without it nobody looks for more.
-    for suffix in [".note", ".running", ""] {
-        let _ = std::fs::remove_file(beside(path, suffix));
-    }
+    format!("{:016x}.{}", hash(keys.iter().map(|key| &**key)), kind.extension())
 }
 
 /// Deletes a state file if nothing is left in it to go on with.
@@ -275,8 +276,8 @@ impl Known {
     }
 }
 
-fn read(path: &Path) -> Result<State, StoreError> {
-    let mut store = open_store(path)?;
+fn read(path: &Path, new: Storage) -> Result<State, StoreError> {
+    let mut store = open_store(path, Storage::of(path, new))?;
     let records = store.load()?;
     let note = store.load_note().unwrap_or_default();
     let downloads = downloads(&records, note)?;
@@ -284,14 +285,14 @@ fn read(path: &Path) -> Result<State, StoreError> {
 }
 
 /// Opens the database; a short look of another process at it is waited for.
-fn open_store(path: &Path) -> Result<Box<dyn Store>, StoreError> {
+fn open_store(path: &Path, kind: Storage) -> Result<Box<dyn Store>, StoreError> {
     for _ in 0..LOOKS {
-        match RedbStore::open(path) {
+        match kind.open(path) {
             Err(StoreError::InUse) => std::thread::sleep(LOOK),
-            result => return result.map(|store| Box::new(store) as Box<dyn Store>),
+            result => return result,
         }
     }
-    RedbStore::open(path).map(|store| Box::new(store) as Box<dyn Store>)
+    kind.open(path)
 }
 
 /// What an engine would make of `records`. The engine is a pure machine: without a driver it does nothing.
@@ -348,15 +349,6 @@ fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> u64 {
     })
 }
 
-/// The path with `suffix` behind its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-const EXTENSION: &str = "redb";
-
 /// Each look opens a database. Whoever left more than this many commands unfinished sees the first.
 const MAX_FILES: usize = 1024;
 
@@ -382,12 +374,12 @@ mod tests {
     #[test]
     fn the_same_files_have_the_same_state() {
         let (a, b) = (request("http://h/a", "/d", None), request("http://h/b", "/d", Some("x")));
-        let name = file_name(&[a.clone(), b.clone()]);
-        assert_eq!(name, file_name(&[b.clone(), a.clone()]));
-        assert_eq!(name, file_name(&[request("http://me:pw@h/a", "/d", None), b.clone()]));
+        let name = file_name(&[a.clone(), b.clone()], Storage::Redb);
+        assert_eq!(name, file_name(&[b.clone(), a.clone()], Storage::Redb));
+        assert_eq!(name, file_name(&[request("http://me:pw@h/a", "/d", None), b.clone()], Storage::Redb));
         assert_eq!(name.len(), "0123456789abcdef.redb".len());
         // The name is part of what users have on disk: it must not change from version to version.
-        assert_eq!(file_name(&[request("http://h/a", "/d", None)]), "c7b69530b168af68.redb");
+        assert_eq!(file_name(&[request("http://h/a", "/d", None)], Storage::Redb), "c7b69530b168af68.redb");
     }
 
     #[test]
@@ -399,19 +391,22 @@ mod tests {
             request("http://h/a", "/d", Some("x")),
         ];
         for other in others {
-            assert_ne!(file_name(std::slice::from_ref(&a)), file_name(&[other]));
+            assert_ne!(
+                file_name(std::slice::from_ref(&a), Storage::Redb),
+                file_name(&[other], Storage::Redb)
+            );
         }
     }
 
     #[test]
     fn only_state_files_are_found() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.redb", "a.redb", "a.redb.note", "readme"] {
+        for name in ["b.redb", "a.redb", "a.redb.note", "c.sqlite", "c.sqlite.lock", "readme"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        assert_eq!(files(dir.path()), ["a.redb", "b.redb"].map(|name| dir.path().join(name)));
+        assert_eq!(files(dir.path()), ["a.redb", "b.redb", "c.sqlite"].map(|name| dir.path().join(name)));
         remove(&dir.path().join("a.redb"));
-        assert_eq!(files(dir.path()).len(), 1);
+        assert_eq!(files(dir.path()).len(), 2);
         assert!(!dir.path().join("a.redb.note").exists());
         assert_eq!(files(&dir.path().join("missing")), Vec::<PathBuf>::new());
     }

@@ -1,5 +1,6 @@
 //! Watching the downloads of a command until all have ended: events in, lines and an exit code out.
 
+use crate::engine::Engine;
 use crate::json;
 use crate::output;
 use crate::progress::Progress;
@@ -10,9 +11,8 @@ use crate::tally::Tally;
 use crate::{failure, text};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadEvent, DownloadState, DownloadStatus, EngineError};
-use gosh_dl_tokio::{DownloadEngine, EventStream};
+use gosh_dl_tokio::EventStream;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
 
@@ -39,7 +39,7 @@ pub(crate) enum End {
 
 /// Watches the downloads of one command.
 pub(crate) struct Watch {
-    engine: Arc<DownloadEngine>,
+    engine: Engine,
     show: Show,
     progress: Progress,
     tally: Tally,
@@ -53,7 +53,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches over `files` downloads, which [`run`](Self::run) is told of.
-    pub(crate) fn new(engine: Arc<DownloadEngine>, show: Show, files: usize) -> Self {
+    pub(crate) fn new(engine: Engine, show: Show, files: usize) -> Self {
         let progress = if show.quiet || show.json { Progress::Hidden } else { Progress::new(show.bars) };
         Self {
             engine,
@@ -221,10 +221,7 @@ pub(crate) fn path(status: &DownloadStatus) -> String {
 }
 
 /// Waits for `id` to be resumed where it needs that: what was queued or running goes on by itself.
-pub(crate) async fn go_on(
-    engine: Arc<DownloadEngine>,
-    status: DownloadStatus,
-) -> Result<DownloadId, Refused> {
+pub(crate) async fn go_on(engine: Engine, status: DownloadStatus) -> Result<DownloadId, Refused> {
     let id = status.id;
     if matches!(status.state, DownloadState::Paused | DownloadState::Error { .. }) {
         let refuse = |error| Refused { url: status.metadata.url.clone(), error };

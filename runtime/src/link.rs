@@ -9,6 +9,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use gosh_dl_core::base::link::TlsError;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
 use gosh_dl_core::engine::{EngineConfig, HttpConfig, Input, LinkKey, TlsRequest};
+use socket2::SockRef;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
@@ -392,6 +393,25 @@ impl<S> Drop for Link<S> {
 fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// Receives what is there into the spare capacity of `buffer`, at most `limit` bytes; 0 is the end. For the sockets of
+/// runtimes that only tell when there is something to read.
+///
+/// # Errors
+///
+/// Those of the socket; [`ErrorKind::WouldBlock`] where nothing is there.
+pub fn receive_into<'s>(
+    socket: impl Into<SockRef<'s>>,
+    buffer: &mut BytesMut,
+    limit: usize,
+) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    let len = limit.min(spare.len());
+    let received = socket.into().recv(&mut spare[..len])?;
+    // SAFETY: `recv` has filled the first `received` bytes of the spare capacity, which begins at `len`.
+    unsafe { buffer.set_len(buffer.len() + received) };
+    Ok(received)
 }
 
 /// What core calls an error of a socket.

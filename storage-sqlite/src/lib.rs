@@ -146,13 +146,31 @@ fn name(table: Table) -> &'static str {
 fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = File::options().write(true).create(true).truncate(false).open(PathBuf::from(name));
-    let file = file.map_err(|error| from_io(&error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
-        Err(TryLockError::Error(error)) => Err(from_io(&error)),
+    let name = PathBuf::from(name);
+    loop {
+        let file = File::options().write(true).create(true).truncate(false).open(&name);
+        let file = file.map_err(|error| from_io(&error))?;
+        match file.try_lock() {
+            Ok(()) if is_at(&file, &name) => return Ok(file),
+            // Its owner has just deleted it.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => return Err(from_io(&error)),
+        }
     }
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |found: io::Result<std::fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    identity(file.metadata()) == identity(std::fs::metadata(path))
+}
+
+/// A file that is open is not deleted.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// SQLite takes a file that is too short to be a database for an empty one.

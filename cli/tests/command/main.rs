@@ -6,3 +6,4 @@ mod get;
 mod lab;
 mod origin;
 mod resume;
+mod second;

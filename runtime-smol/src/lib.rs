@@ -1,0 +1,83 @@
+//! The gosh-dl download engine on smol.
+//!
+//! ```no_run
+//! use gosh_dl_smol::{DownloadEngine, DownloadOptions, EngineConfig};
+//!
+//! # async fn run() -> Result<(), gosh_dl_smol::EngineError> {
+//! let engine = DownloadEngine::new(EngineConfig::new().download_dir("/tmp")).await?;
+//! let id = engine.add_http("https://example.com/file.iso", DownloadOptions::new()).await?;
+//! engine.wait(id).await?;
+//! engine.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod smol_runtime;
+
+pub use gosh_dl_redb::RedbStore;
+pub use gosh_dl_runtime::face::*;
+pub use smol_runtime::Smol;
+
+use gosh_dl_runtime::{Runtime as _, Task as _, drive};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The engine, driven by a task on smol's global executor. Its calls are those of [`Handle`].
+#[derive(Debug)]
+pub struct DownloadEngine {
+    handle: Handle,
+}
+
+impl DownloadEngine {
+    /// Starts an engine. State is kept in the redb database at `config.database_path`, or in memory where that is
+    /// `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InvalidInput`] for a setting out of range; [`EngineError::Database`] where the database cannot be
+    /// opened: in use by another process, written by a newer version, or damaged.
+    pub async fn new(config: EngineConfig) -> Result<Arc<Self>> {
+        let store = match &config.database_path {
+            Some(path) => Some(Box::new(RedbStore::open(path)?) as Box<dyn Store>),
+            None => None,
+        };
+        Ok(Self::launch(config, store)?.0)
+    }
+
+    /// Starts an engine whose state is kept in `store`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub async fn with_store(config: EngineConfig, store: Box<dyn Store>) -> Result<Arc<Self>> {
+        Ok(Self::launch(config, Some(store))?.0)
+    }
+
+    /// As [`with_store`](Self::with_store), with a stream of everything that happens from the very first: a download that
+    /// is in the store goes on at once, perhaps before a call of `subscribe`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub async fn with_events(
+        config: EngineConfig,
+        store: Box<dyn Store>,
+    ) -> Result<(Arc<Self>, EventStream)> {
+        Self::launch(config, Some(store))
+    }
+
+    fn launch(config: EngineConfig, store: Option<Box<dyn Store>>) -> Result<(Arc<Self>, EventStream)> {
+        let (handle, driver) = Handle::start(config, store)?;
+        let events = handle.subscribe();
+        Smol.spawn(drive(Smol, driver)).detach();
+        Ok((Arc::new(Self { handle }), events))
+    }
+}
+
+impl Deref for DownloadEngine {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
