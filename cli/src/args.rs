@@ -64,7 +64,7 @@ pub(crate) struct GetArgs {
     /// A cookie to send (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) cookie: Vec<String>,
-    /// The User-Agent to send [default: gosh-dl/<version>]
+    /// The User-Agent to send [default: gosh-dl/VERSION]
     #[arg(long, value_name = "S")]
     pub(crate) user_agent: Option<String>,
     /// The Referer to send

@@ -73,7 +73,7 @@ impl EventHub {
 /// A slow reader never slows the engine down. Of each download at most one `Progress` is queued, the newest; and the
 /// ends (`Completed`, `Failed`, `Removed`, `Paused`) are never lost. If more than 65,536 other events are queued, the
 /// oldest of those are dropped and [`lagged`](Self::lagged) counts them: a reader that sees it grow resynchronises
-/// with [`DownloadEngine::list`](crate::DownloadEngine::list).
+/// with [`Handle::list`](crate::Handle::list).
 ///
 /// It is also a [`Stream`]. Dropping it unsubscribes.
 #[derive(Debug)]
