@@ -33,10 +33,6 @@ impl Runtime for Smol {
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> SmolTask {
         SmolTask(smol::spawn(future))
     }
-
-    async fn yield_now(&self) {
-        smol::future::yield_now().await;
-    }
 }
 
 /// A connection of smol's.

@@ -32,7 +32,16 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Self::Task;
 
     /// Lets other tasks and sockets have their turn.
-    fn yield_now(&self) -> impl Future<Output = ()> + Send;
+    fn yield_now(&self) -> impl Future<Output = ()> + Send {
+        let mut yielded = false;
+        poll_fn(move |cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
 }
 
 /// A task that was spawned.

@@ -18,4 +18,6 @@
 //! gosh_dl_conformance::volatile_store_suite!(mine, super::Mine(gosh_dl_core::base::store::MemoryStore::new()));
 //! ```
 
+pub mod runtime;
+mod server;
 pub mod store;

@@ -74,6 +74,13 @@ fn drivers_stay_thin() {
 }
 
 #[test]
+fn the_third_runtime_stays_an_example() {
+    let example = sources("runtime/examples/plain_threads", ".rs");
+    let lines: usize = example.iter().map(|source| source.text.lines().count()).sum();
+    assert!((1..400).contains(&lines), "{lines} lines");
+}
+
+#[test]
 fn no_source_holds_unfinished_work_or_a_vague_name() {
     assert_none(&words::check(&sources("", ".rs")));
 }

@@ -1,0 +1,175 @@
+//! What every runtime must do, as functions over a [`Rig`], and as the suites [`links_suite!`](crate::links_suite) and
+//! [`engine_suite!`](crate::engine_suite) that call them all.
+
+mod crowd;
+mod engine;
+mod links;
+
+pub use crowd::{crowd_in_a_child, crowds_are_answered};
+pub use engine::{
+    a_file_arrives, a_slow_subscriber_slows_nobody, dropped_futures_leave_commands_in_force,
+    it_goes_on_after_a_drop, shutdown_is_bounded,
+};
+pub use links::{
+    closing_sends_what_is_queued, credit_is_kept_to_the_byte, dropping_closes_everything,
+    half_closed_links_deliver_all, refusals_are_told, resets_are_told, what_was_sent_is_told,
+};
+
+use gosh_dl_core::base::store::Store;
+use gosh_dl_core::engine::{EngineConfig, EngineError};
+use gosh_dl_runtime::{Handle, LinkContext, Transport};
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// A runtime that runs by itself, on threads of its own, for as long as this value lives.
+pub trait Rig {
+    /// Its engine; dropping it ends it.
+    type Engine: Deref<Target = Handle> + Send + Sync + 'static;
+    /// Its links.
+    type Links: Transport;
+
+    /// Starts an engine.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine.
+    fn start(&self, config: EngineConfig, store: Box<dyn Store>) -> Result<Arc<Self::Engine>, EngineError>;
+
+    /// Links without an engine.
+    fn links(&self, context: Arc<LinkContext>) -> Self::Links;
+
+    /// Calls `act` where links may be used.
+    fn enter<T>(&self, act: impl FnOnce() -> T) -> T {
+        act()
+    }
+}
+
+/// The tests of a runtime's links: `links_suite!(name, rig)`.
+#[macro_export]
+macro_rules! links_suite {
+    ($name:ident, $rig:expr) => {
+        mod $name {
+            use $crate::runtime as suite;
+
+            #[test]
+            fn credit_is_kept_to_the_byte() {
+                suite::credit_is_kept_to_the_byte(&$rig);
+            }
+
+            #[test]
+            fn a_half_closed_link_delivers_all_and_then_its_end() {
+                suite::half_closed_links_deliver_all(&$rig);
+            }
+
+            #[test]
+            fn a_reset_is_told() {
+                suite::resets_are_told(&$rig);
+            }
+
+            #[test]
+            fn a_refusal_is_told() {
+                suite::refusals_are_told(&$rig);
+            }
+
+            #[test]
+            fn what_was_sent_is_told() {
+                suite::what_was_sent_is_told(&$rig);
+            }
+
+            #[test]
+            fn closing_sends_what_is_queued() {
+                suite::closing_sends_what_is_queued(&$rig);
+            }
+
+            #[test]
+            fn dropping_the_links_closes_everything() {
+                suite::dropping_closes_everything(&$rig);
+            }
+
+            /// Not a test of its own: what the next one runs in a process with few descriptors.
+            #[test]
+            fn child_with_few_descriptors() {
+                suite::crowd_in_a_child(&$rig);
+            }
+
+            #[test]
+            fn a_crowd_of_links_is_answered_although_descriptors_run_out() {
+                suite::crowds_are_answered(concat!(module_path!(), "::child_with_few_descriptors"));
+            }
+        }
+    };
+}
+
+/// The tests of a runtime with a store: `engine_suite!(name, rig, backend)`.
+#[macro_export]
+macro_rules! engine_suite {
+    ($name:ident, $rig:expr, $backend:expr) => {
+        mod $name {
+            use $crate::runtime as suite;
+
+            #[test]
+            fn a_file_arrives_whole() {
+                suite::a_file_arrives(&$rig, &$backend);
+            }
+
+            #[test]
+            fn a_dropped_engine_frees_all_and_the_next_goes_on() {
+                suite::it_goes_on_after_a_drop(&$rig, &$backend);
+            }
+
+            #[test]
+            fn shutdown_is_bounded_while_the_server_hangs() {
+                suite::shutdown_is_bounded(&$rig, &$backend);
+            }
+
+            #[test]
+            fn a_dropped_future_leaves_the_command_in_force() {
+                suite::dropped_futures_leave_commands_in_force(&$rig, &$backend);
+            }
+
+            #[test]
+            fn a_slow_subscriber_slows_nobody_and_loses_no_end() {
+                suite::a_slow_subscriber_slows_nobody(&$rig, &$backend);
+            }
+        }
+    };
+}
+
+/// Waits on this thread, for a minute at most.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let deadline = Instant::now() + MINUTE;
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "it takes too long");
+        std::thread::park_timeout(left);
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits until `is_so`, for a minute at most.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + MINUTE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: it takes too long");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
