@@ -62,6 +62,10 @@ impl Engine {
 
     fn on_dir(&mut self, now: Instant, dir: DirKey, result: DiskResult) {
         let (waiting, result) = self.dirs.opened(dir, result.map(|_| ()));
+        if waiting.is_empty() && result.is_ok() {
+            // Everybody who wanted it has gone.
+            self.emit_disk(DiskOwner::Dir(dir), DiskOp::CloseDir { dir });
+        }
         for key in waiting {
             self.tell_dir(now, key, result);
         }
@@ -211,7 +215,7 @@ impl Engine {
         self.queue.remove(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.running = None;
-        if let Some(dir) = entry.dir.take().and_then(|path| self.dirs.release(&path)) {
+        if let Some(dir) = entry.dir.take().and_then(|path| self.dirs.release(&path, key)) {
             self.emit_disk(DiskOwner::Dir(dir), DiskOp::CloseDir { dir });
         }
     }
