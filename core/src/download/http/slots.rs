@@ -99,9 +99,13 @@ impl HttpDownload {
             return;
         };
         let mirror = slot.mirror;
-        let Some(expected) = self.work_for(now, key, mirror) else {
+        // A redirect may have led the mirror to another host since this connection was asked for.
+        let fits = self.mirrors.at(mirror).url.origin() == &slot.origin;
+        let Some(expected) = fits.then(|| self.work_for(now, key, mirror)).flatten() else {
             self.remove_slot(key);
-            self.rest_until = now + LOOK_EVERY;
+            if fits {
+                self.rest_until = now + LOOK_EVERY;
+            }
             self.outputs.push_back(Output::Release { link, connection: lease.connection });
             return;
         };
