@@ -452,12 +452,16 @@ impl HttpDownload {
             DownloadError::Connect { error: LinkError::Tls(_), .. }
                 | DownloadError::Resolve { error: ResolveError::NotFound, .. }
         );
-        let busy = self.mirrors.at(index).busy;
         if certain {
             self.mirrors.give_up(index, error);
             return;
         }
-        if busy > 0 && self.mirrors.at(index).delivered && is_refusal(&error) {
+        let own = |slot: &&Slot| slot.mirror == index && !matches!(slot.stage, Stage::Draining { .. });
+        let others = self.slots.iter().map(|(_, slot)| slot).filter(own);
+        let (busy, delivering) = others.fold((0, false), |(busy, delivering), slot| {
+            (busy + 1, delivering || matches!(slot.stage, Stage::Receiving { .. }))
+        });
+        if delivering && is_refusal(&error) {
             // The others of this mirror deliver: it just does not want more of us.
             self.mirrors.at_mut(index).max_busy = busy;
             self.ramp.cap(now, self.slots.len().max(1));
