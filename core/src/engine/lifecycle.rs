@@ -253,6 +253,12 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let (delete_files, running) = (entry.delete_files, entry.running.take());
         self.end_run(key);
+        if self.closing.is_some() {
+            if let Some(Running::Check { reply, .. }) = running {
+                self.reply(reply, Err(EngineError::Shutdown));
+            }
+            return;
+        }
         if let Some(Running::Check { reply, .. }) = running {
             let current_state = "cancelled".to_owned();
             self.reply(reply, Err(EngineError::InvalidState { action: "verify", current_state }));

@@ -163,7 +163,11 @@ impl Target {
     fn on_open_failed(&mut self, mode: OpenMode, error: DiskError) {
         let finalizing = self.part.as_ref().is_some_and(|part| part.finalizing);
         match (mode, error.kind) {
-            (OpenMode::CreateNew, DiskErrorKind::Exists) if self.number < MAX_NUMBER => self.try_next_name(),
+            (OpenMode::CreateNew, DiskErrorKind::Exists) if self.number < MAX_NUMBER => {
+                // The part of that name is somebody else's, and was never ours.
+                self.part = None;
+                self.try_next_name();
+            }
             (OpenMode::Existing, DiskErrorKind::NotFound) if finalizing => {
                 let name = self.part.as_ref().map(|part| part.final_name.clone());
                 self.look_for(State::Finishing(Step::LookForRenamed), name);
