@@ -91,17 +91,13 @@ impl World {
 
     /// Checks a complete file.
     pub fn verify(&mut self, id: DownloadId) -> Result<VerifyReport, EngineError> {
-        let (now, token) = (self.engine_now(), self.token(format_args!("verify {id}")));
-        self.engine_mut().verify(now, id, token);
-        self.finish_command();
+        let token = self.ask_check(id, false);
         self.wait_report(token)
     }
 
     /// Checks a complete file and fetches again what is wrong; the report is from before.
     pub fn repair(&mut self, id: DownloadId) -> Result<VerifyReport, EngineError> {
-        let (now, token) = (self.engine_now(), self.token(format_args!("repair {id}")));
-        self.engine_mut().repair(now, id, token);
-        self.finish_command();
+        let token = self.ask_check(id, true);
         self.wait_report(token)
     }
 
@@ -113,9 +109,31 @@ impl World {
         result
     }
 
+    /// Changes the speed limit of one download.
+    pub fn set_limit(&mut self, id: DownloadId, limit: Option<u64>) -> Result<(), EngineError> {
+        let now = self.engine_now();
+        self.trace.note(self.now, format_args!("** limit {id} {limit:?}"));
+        let result = self.engine_mut().set_download_limit(now, id, limit);
+        self.finish_command();
+        result
+    }
+
+    /// Begins to check a complete file, and with `mend` to fetch again what is wrong.
+    pub fn ask_check(&mut self, id: DownloadId, mend: bool) -> Token {
+        let (now, token) = (self.engine_now(), self.token(format_args!("check {id} {mend}")));
+        if mend {
+            self.engine_mut().repair(now, id, token);
+        } else {
+            self.engine_mut().verify(now, id, token);
+        }
+        self.finish_command();
+        token
+    }
+
     /// Changes the settings of the engine and of those that follow it.
     pub fn set_config(&mut self, config: EngineConfig) -> Result<(), EngineError> {
         let now = self.engine_now();
+        self.invariants.on_config(&self.config);
         self.config = config.clone();
         let result = self.engine_mut().set_config(now, config);
         self.finish_command();
@@ -292,6 +310,11 @@ impl World {
     /// A complete file of this download must hold `content`, whatever its URLs lead to.
     pub fn expect(&mut self, id: DownloadId, content: Content) {
         self.truth.insert(id, Truth::Contents(vec![content]));
+    }
+
+    /// A complete file of this download must hold one of these, whatever its URLs lead to.
+    pub fn expect_one_of(&mut self, id: DownloadId, contents: Vec<Content>) {
+        self.truth.insert(id, Truth::Contents(contents));
     }
 
     /// A complete file of this download may hold anything: the test looks itself.

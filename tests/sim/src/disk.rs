@@ -322,7 +322,8 @@ impl Disk {
         self.next_inode - 1
     }
 
-    fn used(&self) -> u64 {
+    /// How many bytes all files take.
+    pub fn bytes_in_use(&self) -> u64 {
         self.files.values().map(File::allocated).sum()
     }
 }

@@ -37,6 +37,9 @@ pub struct Invariants {
     credit: BTreeMap<LinkKey, u64>,
     answered: BTreeSet<Token>,
     closed: bool,
+    /// The highest cap of connections per host that was set: connections that were being made when it was lowered
+    /// may still come.
+    most_connections: usize,
     /// Directories that the user named.
     allowed: BTreeSet<PathBuf>,
     /// Whether a second engine timeout at the same instant without an input between is told from the first.
@@ -60,6 +63,11 @@ impl Invariants {
     /// Every directory that was named to `earlier` is named to this one.
     pub fn allow_all_of(&mut self, earlier: &Self) {
         self.allowed.extend(earlier.allowed.iter().cloned());
+    }
+
+    /// These settings are about to be replaced.
+    pub fn on_config(&mut self, old: &EngineConfig) {
+        self.most_connections = self.most_connections.max(old.max_connections_per_host);
     }
 
     /// Before the engine is given something on a link.
@@ -104,7 +112,8 @@ impl Invariants {
                     return Err(broken("keys are not reused", &format!("{link:?}")));
                 }
                 let held = network.name_of(to.ip()).map_or(0, |host| network.links_to(host));
-                if held >= config.max_connections_per_host {
+                self.most_connections = self.most_connections.max(config.max_connections_per_host);
+                if held >= self.most_connections {
                     return Err(broken("connections per host within the cap", &format!("{held} to {to}")));
                 }
             }

@@ -49,6 +49,7 @@ pub mod network;
 pub mod origin;
 pub mod reply;
 pub mod request;
+pub mod scenario;
 pub mod store;
 pub mod trace;
 pub mod world;

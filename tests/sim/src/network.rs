@@ -87,6 +87,11 @@ impl Network {
         self.addresses.get(&address).map(String::as_str)
     }
 
+    /// The first address of a host.
+    pub fn address_of(&self, name: &str) -> Option<IpAddr> {
+        self.addresses.iter().find(|(_, known)| *known == name).map(|(address, _)| *address)
+    }
+
     /// The engine opens a link.
     pub fn connect(&mut self, at: Moment, key: LinkKey, to: SocketAddr, tls: Option<&TlsRequest>) {
         let host = self.addresses.get(&to.ip()).and_then(|name| self.hosts.get(name));
@@ -230,7 +235,8 @@ impl Network {
         if let Some(request) = connection.handle_data(bytes) {
             let named = request.header("host").map(host_part).unwrap_or_default();
             let literal = named.parse().ok().and_then(|address: IpAddr| self.addresses.get(&address));
-            assert_eq!(literal.map_or(named, |name| name), host.name, "a request for another host");
+            let named = literal.map_or(named, |name| name);
+            assert!(named == host.name, "a request for {named} at {}: {}", host.name, request.target);
             connection.answer(host.ask(at.now, &at.wall, (*place, wire.secure), request));
         }
     }

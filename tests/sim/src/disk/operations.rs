@@ -141,7 +141,7 @@ impl Disk {
     }
 
     fn perform_file(&mut self, work: Work) -> DiskResult {
-        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
+        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.bytes_in_use()));
         let barrier = work.barrier;
         let file = self.file(&work).ok_or(DiskErrorKind::Io)?;
         let (mut written, mut read) = (0, 0);

@@ -1,0 +1,204 @@
+//! The simulator's command: plays one seed, sweeps a range of them, or shrinks one that fails.
+
+use gosh_dl_sim::CrashMode;
+use gosh_dl_sim::scenario::{Kind, Outcome, Scenario, crash_at, run, shrink};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "usage: gosh-dl-sim --seed N [--shrink | --every-step STRIDE | --trace]
+       gosh-dl-sim --seeds A..B
+       gosh-dl-sim --fresh COUNT";
+
+/// What the command line asks for.
+enum Task {
+    One(u64),
+    Trace(u64),
+    Shrink(u64),
+    EveryStep(u64, u64),
+    Sweep(Range<u64>),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut out = io::stdout().lock();
+    let Some(task) = parse(&arguments) else {
+        // Nothing is lost where nobody reads.
+        let _ = writeln!(out, "{USAGE}");
+        return ExitCode::from(2);
+    };
+    // A broken rule is reported once, in the table or below it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let sound = match task {
+        Task::One(seed) => one(&mut out, seed),
+        Task::Trace(seed) => traced(&mut out, seed),
+        Task::Shrink(seed) => shrunk(&mut out, seed),
+        Task::EveryStep(seed, stride) => every_step(&mut out, seed, stride),
+        Task::Sweep(seeds) => sweep(&mut out, seeds),
+    };
+    match sound {
+        Ok(true) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn parse(arguments: &[&str]) -> Option<Task> {
+    Some(match arguments {
+        ["--seed", seed] => Task::One(seed.parse().ok()?),
+        ["--seed", seed, "--trace"] => Task::Trace(seed.parse().ok()?),
+        ["--seed", seed, "--shrink"] | ["--shrink", "--seed", seed] => Task::Shrink(seed.parse().ok()?),
+        ["--seed", seed, "--every-step", stride] => {
+            Task::EveryStep(seed.parse().ok()?, stride.parse().ok().filter(|stride| *stride > 0)?)
+        }
+        ["--seeds", range] => {
+            let (from, to) = range.split_once("..")?;
+            Task::Sweep(from.parse().ok()?..to.parse().ok()?)
+        }
+        ["--fresh", count] => {
+            let from = fresh_seed();
+            Task::Sweep(from..from.saturating_add(count.parse().ok()?))
+        }
+        _ => return None,
+    })
+}
+
+/// A seed that nobody has played; the standard library's hash keys are random in every process.
+fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish() >> 16
+}
+
+fn one(out: &mut impl Write, seed: u64) -> io::Result<bool> {
+    let scenario = Scenario::generate(seed);
+    let began = Instant::now();
+    let outcome = run(&scenario);
+    report(out, &scenario, &outcome, began.elapsed())
+}
+
+fn traced(out: &mut impl Write, seed: u64) -> io::Result<bool> {
+    let scenario = Scenario::generate(seed);
+    let outcome = gosh_dl_sim::scenario::run_keeping(&scenario, usize::MAX);
+    writeln!(out, "{scenario:#?}\n{}", outcome.report)?;
+    report(out, &scenario, &Outcome { report: String::new(), ..outcome }, Duration::ZERO)
+}
+
+fn shrunk(out: &mut impl Write, seed: u64) -> io::Result<bool> {
+    let scenario = Scenario::generate(seed);
+    match shrink(&scenario, SHRINK_TRIES) {
+        None => one(out, seed),
+        Some((smaller, outcome)) => {
+            writeln!(out, "{smaller:#?}")?;
+            report(out, &smaller, &outcome, Duration::ZERO)
+        }
+    }
+}
+
+fn report(out: &mut impl Write, scenario: &Scenario, outcome: &Outcome, took: Duration) -> io::Result<bool> {
+    if let Some(violation) = &outcome.violation {
+        writeln!(out, "broken rule: {violation}\n{}", outcome.report)?;
+    }
+    let (seed, kind, steps, time) = (scenario.seed, scenario.kind, outcome.steps, outcome.time);
+    writeln!(out, "seed {seed} ({kind}): {steps} steps, {time:.1?} virtual, {took:.3?} wall")?;
+    writeln!(out, "trace hash: {:016x}", outcome.trace_hash)?;
+    Ok(outcome.violation.is_none())
+}
+
+/// One more crash before every step, each in a run of its own.
+fn every_step(out: &mut impl Write, seed: u64, stride: u64) -> io::Result<bool> {
+    let scenario = Scenario::generate(seed);
+    let steps = run(&scenario).steps;
+    let modes = [CrashMode::Kill, CrashMode::PowerCut, CrashMode::Torn];
+    let points = steps.div_ceil(stride);
+    let play = |point: u64| {
+        crash_at(&scenario, point * stride, modes[usize::try_from(point % 3).unwrap_or_default()])
+    };
+    writeln!(out, "seed {seed}: {points} crashes, one every {stride} of {steps} steps")?;
+    table(out, 0..points, play)
+}
+
+fn sweep(out: &mut impl Write, seeds: Range<u64>) -> io::Result<bool> {
+    writeln!(out, "seeds {}..{}", seeds.start, seeds.end)?;
+    table(out, seeds, Scenario::generate)
+}
+
+/// Plays every scenario on all processors and prints a line for each kind.
+fn table(
+    out: &mut impl Write,
+    seeds: Range<u64>,
+    scenario: impl Fn(u64) -> Scenario + Sync,
+) -> io::Result<bool> {
+    let began = Instant::now();
+    let results = play_all(seeds, &scenario);
+    let wall = began.elapsed();
+    writeln!(
+        out,
+        "{:<12} {:>7} {:>14} {:>11} {:>11}",
+        "scenario", "seeds", "virtual s", "wall s", "violations"
+    )?;
+    for kind in Kind::ALL {
+        let of: Vec<_> = results.iter().filter(|played| played.scenario.kind == kind).collect();
+        let time: Duration = of.iter().map(|played| played.outcome.time).sum();
+        let took: Duration = of.iter().map(|played| played.took).sum();
+        let broken = of.iter().filter(|played| played.outcome.violation.is_some()).count();
+        let (time, took) = (time.as_secs_f64(), took.as_secs_f64());
+        writeln!(out, "{kind:<12} {:>7} {time:>14.0} {took:>11.2} {broken:>11}", of.len())?;
+    }
+    let mut hash = 0u64;
+    let mut sound = true;
+    for played in &results {
+        hash = (hash.rotate_left(5) ^ played.outcome.trace_hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if let Some(violation) = &played.outcome.violation {
+            let crash = played.scenario.crash.map(|crash| format!(" {crash:?}")).unwrap_or_default();
+            let violation: String = violation.to_string().chars().take(200).collect();
+            writeln!(out, "seed {}{crash} ({}): {violation}", played.scenario.seed, played.scenario.kind)?;
+            sound = false;
+        }
+    }
+    writeln!(out, "{} scenarios in {:.1} s of wall time", results.len(), wall.as_secs_f64())?;
+    writeln!(out, "trace hash: {hash:016x}")?;
+    Ok(sound)
+}
+
+struct Played {
+    place: u64,
+    scenario: Scenario,
+    outcome: Outcome,
+    took: Duration,
+}
+
+fn play_all(seeds: Range<u64>, scenario: &(impl Fn(u64) -> Scenario + Sync)) -> Vec<Played> {
+    let next = AtomicU64::new(seeds.start);
+    let (sender, receiver) = mpsc::channel();
+    let work = |sender: mpsc::Sender<Played>| {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= seeds.end {
+                return;
+            }
+            let (scenario, began) = (scenario(place), Instant::now());
+            let mut outcome = run(&scenario);
+            outcome.report.clear();
+            let played = Played { place, scenario, outcome, took: began.elapsed() };
+            if sender.send(played).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let sender = sender.clone();
+            scope.spawn(|| work(sender));
+        }
+    });
+    drop(sender);
+    let mut results: Vec<Played> = receiver.into_iter().collect();
+    results.sort_by_key(|played| played.place);
+    results
+}
+
+/// Enough to get to a handful of acts.
+const SHRINK_TRIES: usize = 2000;

@@ -1,0 +1,131 @@
+//! What the generated scenarios found in the engine, each told as a story of its own.
+
+use core::time::Duration;
+use gosh_dl_core::base::LinkError;
+use gosh_dl_core::base::disk::HashAlgorithm;
+use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
+use gosh_dl_core::engine::DownloadState;
+use gosh_dl_sim::scenario::{Scenario, run};
+use gosh_dl_sim::{Content, CrashMode, Latency, OpClass, OverLimit, Resource, World};
+
+const URL: &str = "http://a.example/file.bin";
+
+fn holds(seed: u64) {
+    let outcome = run(&Scenario::generate(seed));
+    assert_eq!(outcome.violation, None, "{}", outcome.report);
+}
+
+/// The directory was closed while the executor was still opening it: the close named a directory that was not there,
+/// and the one that opened afterwards stayed open for ever.
+#[test]
+fn pause_while_the_directory_opens_closes_it_afterwards() {
+    let mut world = World::new(1);
+    world.serve(URL, Resource::new(Content::generated(1, 50_000)));
+    let id = world.add(URL, DownloadOptions::new());
+    let paused = world.pause(id);
+    assert!(world.wait_reply(paused).is_ok());
+    world.run_for(Duration::from_secs(1));
+    world.resume(id);
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+    [69, 86].into_iter().for_each(holds);
+}
+
+/// A mirror was redirected to another host while a second connection to the first one was being made. The request for
+/// the new host then went over that connection, to the old one.
+#[test]
+fn connection_asked_for_before_a_redirect_is_not_used_behind_it() {
+    holds(649);
+}
+
+/// One connection, kept alive, that answers 503 to everything: as it was being emptied it counted as another one of
+/// the same mirror that delivers, so the next request followed at once, a thousand a second, for ever.
+#[test]
+fn refusals_on_the_only_connection_are_followed_by_a_pause() {
+    let mut world = World::new(3);
+    world.serve(URL, Resource::new(Content::generated(1, 4 << 20))).rate = Some(400_000);
+    let id = world.add(URL, DownloadOptions::new().max_connections(1usize));
+    world.run_for(Duration::from_secs(2));
+    let host = world.host("a.example");
+    (host.max_connections, host.over_limit) = (0, OverLimit::Status(503));
+    world.end_connections("a.example", LinkError::Reset);
+    world.run_for(Duration::from_secs(30));
+    let refused = world.log("a.example").statuses().into_iter().filter(|status| *status == 503).count();
+    assert!((1..=6).contains(&refused), "{refused} requests in half a minute");
+    world.host("a.example").max_connections = 16;
+    world.end_connections("a.example", LinkError::Eof);
+    if world.wait_done(id) != DownloadState::Completed {
+        world.resume(id);
+        assert_eq!(world.wait_done(id), DownloadState::Completed);
+    }
+}
+
+/// A removal ended a check at once, although its file was just being opened: nobody closed it any more.
+#[test]
+fn removal_during_a_check_leaves_no_file_open() {
+    for steps in 0..12 {
+        let mut world = World::new(4);
+        let content = Content::generated(1, 1 << 20);
+        let sum: ExpectedChecksum = content.checksum(HashAlgorithm::Sha256).parse().unwrap();
+        world.serve(URL, Resource::new(content));
+        let id = world.add(URL, DownloadOptions::new().checksum(sum));
+        assert_eq!(world.wait_done(id), DownloadState::Completed);
+        world.ask_check(id, false);
+        world.run_steps(steps);
+        let token = world.cancel(id, true);
+        assert!(world.wait_reply(token).is_ok());
+        assert_eq!(world.disk.open_files(), 0, "after {steps} steps");
+        assert!(world.disk.names(World::DIR).is_empty(), "after {steps} steps");
+    }
+}
+
+/// An orderly stop came while a repair was taking the final name away: the record still said complete, and the file was
+/// a `.part` that nobody knew.
+#[test]
+fn stop_during_a_repair_does_not_lose_the_file() {
+    for steps in 0..10 {
+        let mut world = World::new(5);
+        world.serve(URL, Resource::new(Content::generated(1, 100_000)));
+        let id = world.add(URL, DownloadOptions::new());
+        assert_eq!(world.wait_done(id), DownloadState::Completed);
+        world.disk.slow(OpClass::Rename, Latency::fixed(Duration::from_millis(50)));
+        world.disk.truncate(World::DIR, "file.bin", 70_000);
+        world.ask_check(id, true);
+        world.run_steps(steps);
+        assert!(world.shutdown(Duration::from_secs(40)));
+        world.restart();
+        if world.wait_done(id) == DownloadState::Completed
+            && world.file("file.bin").map(|f| f.len()) == Some(70_000)
+        {
+            // It was stopped before it found anything.
+            assert!(world.repair(id).is_ok());
+            assert_eq!(world.wait_done(id), DownloadState::Completed);
+        }
+        assert_eq!(world.file("file.bin").map(|file| file.len()), Some(100_000), "after {steps} steps");
+        assert_eq!(world.disk.names(World::DIR), ["file.bin"], "after {steps} steps");
+    }
+}
+
+/// Two downloads of the same name meant to make the same part; one of them made it, the other found it taken. The process
+/// died before the other had recorded another name, and at the next start it took the part for its own and emptied it.
+#[test]
+fn part_of_another_download_is_not_taken_after_a_crash() {
+    for millis in (0..300).step_by(10) {
+        let mut world = World::new(6);
+        let urls = ["http://a.example/1", "http://a.example/2", "http://a.example/3"];
+        let mut ids = Vec::new();
+        for (number, url) in urls.into_iter().enumerate() {
+            world.serve(url, Resource::new(Content::generated(number as u64, 900_000)));
+            ids.push(world.add(url, DownloadOptions::new().filename("same.bin")));
+        }
+        world.host("a.example").rate = Some(2_000_000);
+        world.run_for(Duration::from_millis(millis));
+        world.crash(CrashMode::Kill);
+        world.restart();
+        for id in ids {
+            if world.status(id).is_some() {
+                assert_eq!(world.wait_done(id), DownloadState::Completed, "killed after {millis} ms");
+            }
+        }
+    }
+    holds(1937);
+}
