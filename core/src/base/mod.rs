@@ -6,6 +6,7 @@ pub mod disk;
 pub mod file_name;
 pub mod instant;
 pub mod link;
+pub mod mutants;
 pub mod ranges;
 pub mod rate;
 pub mod rng;

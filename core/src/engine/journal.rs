@@ -3,6 +3,7 @@
 use super::io::{BatchKey, Token};
 use super::{DownloadEvent, EngineError};
 use crate::base::Instant;
+use crate::base::mutants::{self, Mutant};
 use crate::download::DownloadId;
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -108,7 +109,7 @@ impl<K: Copy + Ord> Journal<K> {
         alive: impl Fn(K) -> bool,
     ) -> Vec<Then<K>> {
         let Some(batch) = self.in_flight.take_if(|batch| batch.key == key) else { return Vec::new() };
-        if !ok {
+        if !ok && !mutants::is(Mutant::DropFailedBatch) {
             let Batch { downloads, progress, deleted, .. } = batch;
             self.deleted.extend(deleted);
             self.downloads.extend(downloads.into_iter().filter(|&key| alive(key)));

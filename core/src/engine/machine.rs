@@ -13,6 +13,7 @@ use super::queue::Queue;
 use super::record::{self, DownloadRecord, Note, RecordError, SavedState};
 use super::status::{DownloadState, DownloadStatus, GlobalStats};
 use crate::base::disk::{DirKey, FileIdentity};
+use crate::base::mutants::{self, Mutant};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Deadlines, Instant, RangeSet, Rng, Slab, TokenBucket, WallClock};
 use crate::download::http::{HttpSaved, SlotKey};
@@ -218,7 +219,11 @@ impl Engine {
         };
         let key = self.insert(now, id, record, HttpSaved::default());
         self.journal.download(key);
-        self.journal.then(Then::Reply(reply));
+        if mutants::is(Mutant::AcknowledgeEarly) {
+            self.reply(reply, Ok(Answer::Done));
+        } else {
+            self.journal.then(Then::Reply(reply));
+        }
         self.outputs.push_back(Output::Event(DownloadEvent::Added { id }));
         self.settle(now);
         Ok(id)

@@ -24,6 +24,7 @@ use super::{ConflictPolicy, ExpectedChecksum};
 use crate::base::disk::{
     AllocationMode, DirKey, DiskError, DiskOk, DiskOp, DiskResult, FileIdentity, FileKey, HashKey, OpenMode,
 };
+use crate::base::mutants::{self, Mutant};
 use crate::base::{FileName, Instant, RangeSet};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -516,7 +517,12 @@ impl Target {
     fn sync(&mut self) {
         let Some(file) = self.file else { return };
         self.syncing = Some(self.written.clone());
-        self.outputs.push_back(Output::Disk(DiskTag::Sync, DiskOp::Sync { file }));
+        let op = if mutants::is(Mutant::SyncNothing) {
+            DiskOp::Read { file, offset: 0, len: 0 }
+        } else {
+            DiskOp::Sync { file }
+        };
+        self.outputs.push_back(Output::Disk(DiskTag::Sync, op));
     }
 
     fn on_synced(&mut self, result: DiskResult) {
@@ -524,9 +530,10 @@ impl Target {
         let Some(part) = &mut self.part else { return };
         match result {
             Ok(_) if self.state == State::Truncating => {}
-            Ok(_) if !self.entry_durable => self.sync_entry(synced),
+            Ok(_) if !self.entry_durable && !mutants::is(Mutant::SkipEntrySync) => self.sync_entry(synced),
             Ok(_) => {
-                part.durable = synced;
+                let later = mutants::is(Mutant::SyncCoversLater);
+                part.durable = if later { self.written.clone() } else { synced };
                 self.outputs.push_back(Output::Durable);
             }
             Err(error) => {
@@ -669,7 +676,7 @@ impl Target {
 
     fn close(&mut self) {
         self.drop_digest();
-        if let Some(file) = self.file.take() {
+        if let Some(file) = self.file.take().filter(|_| !mutants::is(Mutant::LeakFile)) {
             self.outputs.push_back(Output::Disk(DiskTag::Open, DiskOp::Close { file }));
         }
     }

@@ -187,9 +187,19 @@ impl<'a> Player<'a> {
         loop {
             let crash = self.scenario.crash.filter(|_| !self.cut);
             let ended = self.world.run_until(
-                |world| crash.is_some_and(|(step, _)| world.steps() >= step) || done(world),
+                |world| {
+                    let crash = crash.is_some_and(|(step, _)| world.steps() >= step);
+                    crash || world.steps() > MAX_STEPS || done(world)
+                },
                 end - self.world.now(),
             );
+            let steps = self.world.steps();
+            let bounded = if steps > MAX_STEPS {
+                Err(broken("bounded work", &format!("{steps} steps")))
+            } else {
+                Ok(())
+            };
+            self.world.check(bounded);
             match crash.filter(|(step, _)| self.world.steps() >= *step) {
                 Some((_, mode)) => {
                     self.cut = true;
@@ -452,3 +462,6 @@ const FINISH_LIMIT: Duration = Duration::from_secs(1200);
 
 /// What was begun in the unsound world may fail in the sound one, a few times.
 const MAX_RESUMES: usize = 4;
+
+/// A few megabytes in single bytes are many steps; a loop is more.
+const MAX_STEPS: u64 = 5_000_000;
