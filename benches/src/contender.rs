@@ -9,6 +9,8 @@ use std::process::Command;
 pub(crate) enum Who {
     /// The program under test.
     Gosh,
+    /// The program under test, its engine driven by smol.
+    Smol,
     /// curl.
     Curl,
     /// aria2c.
@@ -39,6 +41,7 @@ impl Who {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gosh => "gosh-dl",
+            Self::Smol => "gosh-dl on smol",
             Self::Curl => "curl",
             Self::Aria2 => "aria2c",
             Self::Wget2 => "wget2",
@@ -49,7 +52,7 @@ impl Who {
     /// Whether it is installed.
     pub(crate) fn is_here(self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        matches!(self, Self::Gosh | Self::Limit)
+        matches!(self, Self::Gosh | Self::Smol | Self::Limit)
             || std::env::split_paths(&path).any(|dir| dir.join(self.name()).is_file())
     }
 
@@ -67,6 +70,11 @@ impl Who {
                     "--checksum",
                     job.sha256.as_ref().map(|hex| format!("sha-256={hex}")).as_deref().map(Path::new),
                 );
+                command
+            }
+            Self::Smol => {
+                let mut command = Self::Gosh.fetch(plan, job);
+                command.args(["--runtime", "smol"]);
                 command
             }
             Self::Curl => {
@@ -99,7 +107,7 @@ impl Who {
     /// The command for every file `{base}/f-1` to `f-{count}`, sixteen at a time; `list` names them one to a line.
     pub(crate) fn fetch_all(self, plan: &Plan, dir: &Path, base: &str, count: usize, list: &Path) -> Command {
         match self {
-            Self::Gosh => {
+            Self::Gosh | Self::Smol => {
                 let mut command = gosh(plan, dir);
                 command.args(["-j", "16", "-i"]).arg(list);
                 command

@@ -7,6 +7,7 @@ mod measure;
 mod micro;
 mod plan;
 mod sections;
+mod stores;
 mod table;
 
 use plan::Plan;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 /// The sections, in the order they run.
-pub(crate) const SECTIONS: [&str; 8] =
-    ["http", "tls", "capped", "files", "startup", "checksum", "resume", "micro"];
+pub(crate) const SECTIONS: [&str; 10] =
+    ["http", "tls", "capped", "files", "startup", "checksum", "resume", "runtimes", "stores", "micro"];
 
 /// What was asked on the command line.
 #[derive(Debug)]

@@ -32,6 +32,8 @@ pub(crate) fn run(plan: &Plan) {
             "startup" => bench.startup(),
             "checksum" => bench.checksum(),
             "resume" => bench.resume(),
+            "runtimes" => bench.runtimes(),
+            "stores" => crate::stores::run(plan.quick),
             _ => crate::micro::run(),
         }
     }
@@ -116,6 +118,22 @@ impl<'a> Bench<'a> {
             let contenders =
                 [row(Who::Gosh), row(Who::Limit), row(Who::Aria2), (" (1)", Who::Curl, job.clone())];
             self.compare(&format!("HTTP, {} MiB, {connections} connections", len >> 20), &contenders);
+        }
+    }
+
+    /// The same download on each runtime.
+    fn runtimes(&self) {
+        let len = self.plan.mib(4096);
+        self.serve(len);
+        let server = self.site().rule("access_log off;").start();
+        for connections in [1, 16] {
+            let job = self.job(&server, "/big", connections);
+            let contenders = [(" on tokio", Who::Gosh, job.clone()), ("", Who::Smol, job)];
+            let medians =
+                self.compare(&format!("Runtimes, {} MiB, {connections} connections", len >> 20), &contenders);
+            let per_gib = |cost: &Cost| cost.cpu.as_secs_f64() * f64::from(1 << 30) / len as f64;
+            let [tokio, smol] = medians.as_slice() else { continue };
+            println!("\nCPU seconds per GiB: tokio {:.3}, smol {:.3}", per_gib(tokio), per_gib(smol));
         }
     }
 

@@ -55,7 +55,11 @@ pub struct Driver {
     shared: Arc<Shared>,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    observer: Option<Observer>,
 }
+
+/// Is shown every output before it is performed.
+type Observer = Box<dyn FnMut(&Output) + Send + Sync>;
 
 /// What a turn says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +108,8 @@ pub(crate) fn start(
         links,
     });
     shared.inbox.nudge();
-    let driver = Driver { shared: Arc::clone(&shared), inputs: Vec::new(), outputs: Vec::new() };
+    let driver =
+        Driver { shared: Arc::clone(&shared), inputs: Vec::new(), outputs: Vec::new(), observer: None };
     Ok((shared, driver))
 }
 
@@ -112,6 +117,11 @@ impl Driver {
     /// What the links of this engine share.
     pub fn links(&self) -> Arc<LinkContext> {
         Arc::clone(&self.shared.links)
+    }
+
+    /// Shows every output to `observer` before it is performed: for tests and for those who look for a fault.
+    pub fn observe(&mut self, observer: impl FnMut(&Output) + Send + Sync + 'static) {
+        self.observer = Some(Box::new(observer));
     }
 
     /// Ready when a turn is due because something happened.
@@ -145,6 +155,9 @@ impl Driver {
         for output in self.outputs.drain(..) {
             if output == Output::Closed {
                 return Turn::Over;
+            }
+            if let Some(observer) = &mut self.observer {
+                observer(&output);
             }
             self.shared.perform(output, transport);
         }

@@ -38,6 +38,8 @@ pub struct World {
     pub received: Vec<(Instant, u64)>,
     /// The hash and the last actions.
     pub trace: Trace,
+    /// Every output of the engine from when a test puts an empty list here.
+    pub outputs: Option<Vec<Output>>,
     pub(crate) seed: u64,
     pub(crate) now: Instant,
     pub(crate) wall: WallClock,
@@ -98,6 +100,7 @@ impl World {
             events: Vec::new(),
             received: Vec::new(),
             trace: Trace::new(),
+            outputs: None,
             seed,
             now: Instant::ZERO,
             wall: WallClock::new(Instant::ZERO, Self::EPOCH_MILLIS),
@@ -297,6 +300,9 @@ impl World {
                 if count > MAX_OUTPUTS { Err(broken("outputs bounded", "too many")) } else { Ok(()) };
             self.check(bounded);
             self.trace.output(self.now, &output);
+            if let Some(outputs) = &mut self.outputs {
+                outputs.push(output.clone());
+            }
             let checked = self.invariants.on_output(&output, &self.config, &self.network);
             self.check(checked);
             self.perform(output);

@@ -1,8 +1,10 @@
 //! The suite over every runtime, and every runtime with every store.
 #![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
-#[path = "../../../runtime/examples/plain_threads/threads.rs"]
+#[path = "../../../../runtime/examples/plain_threads/threads.rs"]
 mod threads;
+
+mod same_decisions;
 
 use gosh_dl_conformance::runtime::Rig;
 use gosh_dl_conformance::store::Backend;
