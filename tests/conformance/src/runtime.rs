@@ -3,6 +3,7 @@
 
 mod crowd;
 mod engine;
+mod leftovers;
 mod links;
 
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
@@ -10,6 +11,7 @@ pub use engine::{
     a_file_arrives, a_slow_subscriber_slows_nobody, dropped_futures_leave_commands_in_force,
     it_goes_on_after_a_drop, shutdown_is_bounded,
 };
+pub use leftovers::{engines_in_a_child, nothing_is_left};
 pub use links::{
     closing_sends_what_is_queued, credit_is_kept_to_the_byte, dropping_closes_everything,
     half_closed_links_deliver_all, refusals_are_told, resets_are_told, what_was_sent_is_told,
@@ -135,6 +137,17 @@ macro_rules! engine_suite {
             #[test]
             fn a_slow_subscriber_slows_nobody_and_loses_no_end() {
                 suite::a_slow_subscriber_slows_nobody(&$rig, &$backend);
+            }
+
+            /// Not a test of its own: what the next one runs in a process of its own.
+            #[test]
+            fn child_that_counts_what_is_left() {
+                suite::engines_in_a_child(&$rig, &$backend);
+            }
+
+            #[test]
+            fn engines_that_are_gone_leave_no_thread_and_no_descriptor() {
+                suite::nothing_is_left(concat!(module_path!(), "::child_that_counts_what_is_left"));
             }
         }
     };

@@ -14,17 +14,17 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// Where an engine and its store live.
-struct Home<'b, B> {
+pub(super) struct Home<'b, B> {
     dir: tempfile::TempDir,
     backend: &'b B,
 }
 
 impl<'b, B: Backend> Home<'b, B> {
-    fn new(backend: &'b B) -> Self {
+    pub(super) fn new(backend: &'b B) -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary directory"), backend }
     }
 
-    fn start<R: Rig>(&self, rig: &R) -> Arc<R::Engine> {
+    pub(super) fn start<R: Rig>(&self, rig: &R) -> Arc<R::Engine> {
         let store = self.backend.open(&self.dir.path().join("state"));
         let store = store.unwrap_or_else(|error| panic!("the store: {error}"));
         let config = EngineConfig::new().download_dir(self.dir.path());
