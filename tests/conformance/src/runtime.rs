@@ -8,8 +8,8 @@ mod links;
 
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
-    a_file_arrives, a_slow_subscriber_slows_nobody, dropped_futures_leave_commands_in_force,
-    it_goes_on_after_a_drop, shutdown_is_bounded,
+    a_file_arrives, a_slow_subscriber_slows_nobody, abandoned_calls_leave_the_engine_whole,
+    dropped_futures_leave_commands_in_force, it_goes_on_after_a_drop, shutdown_is_bounded,
 };
 pub use leftovers::{engines_in_a_child, nothing_is_left};
 pub use links::{
@@ -132,6 +132,11 @@ macro_rules! engine_suite {
             #[test]
             fn a_dropped_future_leaves_the_command_in_force() {
                 suite::dropped_futures_leave_commands_in_force(&$rig, &$backend);
+            }
+
+            #[test]
+            fn an_abandoned_call_leaves_the_engine_whole() {
+                suite::abandoned_calls_leave_the_engine_whole(&$rig, &$backend);
             }
 
             #[test]

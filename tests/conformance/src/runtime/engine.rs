@@ -5,7 +5,7 @@ use crate::server::{Manner, Server, content};
 use crate::store::Backend;
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{DownloadEvent, DownloadState, EngineConfig};
-use std::future::Future as _;
+use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -125,6 +125,53 @@ pub fn dropped_futures_leave_commands_in_force(rig: &impl Rig, backend: &impl Ba
     let is_complete = |state: &DownloadState| *state == DownloadState::Completed;
     until("all are complete", || engine.list().iter().all(|status| is_complete(&status.state)));
     wait(engine.shutdown()).expect("it ends");
+}
+
+/// The same for every other call: dropped after any of its polls it takes nothing with it.
+pub fn abandoned_calls_leave_the_engine_whole(rig: &impl Rig, backend: &impl Backend) {
+    let body = content(100_000);
+    let server = Server::start(body.clone(), Manner::Answers);
+    let home = Home::new(backend);
+    let engine = home.start(rig);
+    let id = wait(engine.add_http(&server.url("kept"), DownloadOptions::new())).expect("it is added");
+    wait(engine.wait(id)).expect("it completes");
+    for polls in 0..4 {
+        let url = server.url(&format!("gone-{polls}"));
+        let paused = DownloadOptions::new().start_paused(true);
+        let gone = wait(engine.add_http(&url, paused)).expect("it is added");
+        let mut events = engine.subscribe();
+        abandon(events.recv(), polls);
+        abandon(engine.resume(gone), polls);
+        abandon(engine.pause(gone), polls);
+        abandon(engine.wait(gone), polls);
+        abandon(engine.verify(id), polls);
+        abandon(engine.repair(id), polls);
+        abandon(engine.pause_all(), polls);
+        abandon(engine.resume_all(), polls);
+        abandon(engine.cancel(gone, true), polls);
+        // Where the call before was never polled, nobody was told.
+        let cancelled = wait(engine.cancel(gone, true));
+        assert!(polls > 0 || cancelled.is_ok(), "{cancelled:?}");
+        until("it is gone", || engine.status(gone).is_none());
+        let removed = std::iter::from_fn(|| wait(events.recv())).find(|event| event.id() == gone);
+        assert!(removed.is_some(), "no event was lost");
+    }
+    assert!(wait(engine.verify(id)).is_ok_and(|report| report.valid));
+    assert!(home.read("kept") == body);
+    abandon(engine.shutdown(), 1);
+    wait(engine.shutdown()).expect("it ends");
+}
+
+/// Polls a future so often, and drops it.
+fn abandon(future: impl Future, polls: usize) {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..polls {
+        if future.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Whoever does not read its events holds nothing up, and finds every end when it does.
