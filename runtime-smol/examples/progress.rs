@@ -66,7 +66,8 @@ mod server;
 fn it_runs() {
     smol::block_on(async {
         let dir = tempfile::tempdir().unwrap();
-        let urls = [server::serve(b"one").await, server::serve(b"two").await];
+        let second = server::serve(b"two").await.replace("file.bin", "other.bin");
+        let urls = [server::serve(b"one").await, second];
         assert_eq!(fetch_all(&urls, dir.path()).await, Ok(2));
     });
 }
