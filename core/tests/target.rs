@@ -505,6 +505,14 @@ fn file_whose_identity_was_never_known_is_emptied() {
 }
 
 #[test]
+fn name_that_another_took_before_the_file_was_made_gives_way() {
+    let mut t = resuming(plan(), Part { identity: None, durable: RangeSet::new(), ..part() });
+    assert_eq!(after(&mut t, DiskTag::Open, failed(DiskErrorKind::Locked)), [stats("f.1")]);
+    assert_eq!(after(&mut t, DiskTag::Stat, FREE), [Output::Record]);
+    assert_eq!(t.part().map(|part| part.part_name.clone()), Some(name("f.1.part")));
+}
+
+#[test]
 fn locked_file_is_a_failure() {
     let mut t = resuming(plan(), part());
     let error = stopped_by(DiskAction::Open, "/d/f.part", DiskErrorKind::Locked);

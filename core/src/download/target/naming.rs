@@ -162,9 +162,15 @@ impl Target {
 
     fn on_open_failed(&mut self, mode: OpenMode, error: DiskError) {
         let finalizing = self.part.as_ref().is_some_and(|part| part.finalizing);
+        let never_made = self.part.as_ref().is_some_and(|part| part.identity.is_none());
         match (mode, error.kind) {
             (OpenMode::CreateNew, DiskErrorKind::Exists) if self.number < MAX_NUMBER => {
                 // The part of that name is somebody else's, and was never ours.
+                self.part = None;
+                self.try_next_name();
+            }
+            (OpenMode::Existing, DiskErrorKind::Locked) if never_made && self.number < MAX_NUMBER => {
+                // Stopped after it chose the name and before it made the file: another has made it since.
                 self.part = None;
                 self.try_next_name();
             }
