@@ -15,6 +15,7 @@ use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::record::DownloadRecord;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, Engine, EngineConfig, EngineError, EngineStart};
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -80,7 +81,7 @@ impl State {
     pub(crate) fn announce<'a>(&self, files: impl Iterator<Item = (&'a str, &'a str)>) {
         let line = |(key, url): (&str, &str)| format!("{:016x} {url}\n", hash([key]));
         // Where this fails, only a warning to others is lost.
-        let _ = std::fs::write(beside(&self.path, ".running"), files.map(line).collect::<String>());
+        let _ = write_private(&beside(&self.path, ".running"), &files.map(line).collect::<String>());
     }
 
     /// Removes the records of `ids`.
@@ -338,6 +339,15 @@ fn create_private_dir(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+/// A new file is for its owner only.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// FNV-1a, 64 bits: short, and the same in every version. Two commands with one hash would share a file and still work.

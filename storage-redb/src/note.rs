@@ -14,7 +14,12 @@ pub(crate) struct NoteFile {
 
 impl NoteFile {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        // Records may hold passwords, headers and cookies, so what lies beside them is for its owner only too.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
         let mut note = Self { file, sequence: 0 };
         note.load()?;
         Ok(note)

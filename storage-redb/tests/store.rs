@@ -23,6 +23,16 @@ impl Fixture {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_note_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fixture = Fixture::new();
+    fixture.open().save_note(b"note").unwrap();
+    let note = std::fs::metadata(fixture.path().with_extension("redb.note")).unwrap();
+    assert_eq!(note.permissions().mode() & 0o777, 0o600);
+}
+
 #[test]
 fn a_damaged_note_is_none_and_a_torn_one_leaves_the_one_before() {
     let fixture = Fixture::new();

@@ -11,7 +11,7 @@ use readable::{DownloadColumns, ProgressColumns};
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
 };
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +38,7 @@ impl SqliteStore {
         }
         check_file(path)?;
         let lock = lock(path)?;
+        create(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -148,7 +149,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     name.push(".lock");
     let name = PathBuf::from(name);
     loop {
-        let file = File::options().write(true).create(true).truncate(false).open(&name);
+        let file = private(File::options().create(true)).open(&name);
         let file = file.map_err(|error| from_io(&error))?;
         match file.try_lock() {
             Ok(()) if is_at(&file, &name) => return Ok(file),
@@ -158,6 +159,21 @@ fn lock(path: &Path) -> Result<File, StoreError> {
             Err(TryLockError::Error(error)) => return Err(from_io(&error)),
         }
     }
+}
+
+/// Makes an empty database where there is none. SQLite gives what it makes beside it the same permissions.
+fn create(path: &Path) -> Result<(), StoreError> {
+    match private(File::options().create_new(true)).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(from_io(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// A new file is for its owner only: records may hold passwords, headers and cookies.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options.write(true)
 }
 
 #[cfg(unix)]

@@ -89,3 +89,16 @@ fn the_log_is_folded_into_the_database_at_the_end() {
     left.sort();
     assert_eq!(left, ["state.sqlite", "state.sqlite.lock"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn every_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(dir.path().join("state.sqlite")).unwrap();
+    store.commit(&[record(SavedState::Queued)]).unwrap();
+    for name in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "state.sqlite.lock"] {
+        let found = std::fs::metadata(dir.path().join(name)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
