@@ -26,8 +26,28 @@ pub(crate) enum Progress {
 /// The bars on the terminal.
 pub(crate) struct Bars {
     multi: MultiProgress,
-    shown: Vec<(DownloadId, ProgressBar)>,
-    total: Option<ProgressBar>,
+    shown: Vec<(DownloadId, Bar)>,
+    total: Option<Bar>,
+}
+
+/// One line of them.
+struct Bar {
+    bar: ProgressBar,
+    /// What it is drawn with; a style is only set when this changes: parsing one costs more than drawing.
+    shape: Option<(Layout, bool)>,
+}
+
+/// What fits on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    /// Columns for the name.
+    name: usize,
+    /// Whether there is room for a bar, where the size is known.
+    bar: bool,
+    speed: bool,
+    eta: bool,
+    completed: bool,
+    connections: bool,
 }
 
 impl Progress {
@@ -84,7 +104,7 @@ impl Progress {
         if let Self::Bars(bars) = self {
             bars.drop_where(|_| true);
             if let Some(total) = bars.total.take() {
-                total.finish_and_clear();
+                total.bar.finish_and_clear();
             }
         }
     }
@@ -92,15 +112,18 @@ impl Progress {
 
 impl Bars {
     fn update(&mut self, active: &[DownloadStatus], tally: &Tally) {
+        let (width, height) = terminal_size();
+        let layout = Layout::new(width);
         // The total and the prompt need a line each.
-        let room = terminal_height().saturating_sub(2).clamp(1, MAX_BARS);
+        let room = height.saturating_sub(2).clamp(1, MAX_BARS);
         self.drop_where(|id| !active.iter().any(|status| status.id == id));
         for status in active {
-            match self.shown.iter().find(|(id, _)| *id == status.id) {
-                Some((_, bar)) => draw(bar, &Total::from(status)),
+            match self.shown.iter().position(|(id, _)| *id == status.id) {
+                Some(index) => self.shown[index].1.draw(&Total::from(status), layout),
                 None if self.shown.len() < room => {
-                    let bar = new_bar(text::escape(&status.metadata.name).into_owned(), &Total::from(status));
-                    let bar = self.multi.insert(self.shown.len(), bar);
+                    let name = text::escape(&status.metadata.name).into_owned();
+                    let mut bar = Bar::new(name, &Total::from(status), layout);
+                    bar.bar = self.multi.insert(self.shown.len(), bar.bar);
                     self.shown.push((status.id, bar));
                 }
                 None => {}
@@ -108,10 +131,12 @@ impl Bars {
         }
         if tally.files > 1 {
             let total = tally.total(active);
-            let prefix = format!("{} of {} files", tally.done + tally.failed, tally.files);
-            let bar = self.total.get_or_insert_with(|| self.multi.add(new_bar(prefix.clone(), &total)));
-            bar.set_prefix(prefix);
-            draw(bar, &total);
+            let bar = self.total.get_or_insert_with(|| {
+                let bar = Bar::new(tally.so_far(), &total, layout);
+                Bar { bar: self.multi.add(bar.bar), ..bar }
+            });
+            bar.bar.set_prefix(tally.so_far());
+            bar.draw(&total, layout);
         }
     }
 
@@ -120,8 +145,8 @@ impl Bars {
         self.shown.retain(|(id, bar)| {
             let keep = !gone(*id);
             if !keep {
-                bar.finish_and_clear();
-                multi.remove(bar);
+                bar.bar.finish_and_clear();
+                multi.remove(&bar.bar);
             }
             keep
         });
@@ -135,44 +160,104 @@ fn plain_line(active: &[DownloadStatus], tally: &Tally) -> String {
         [only] if tally.files == 1 => {
             format!("{}: {}", text::escape(&only.metadata.name), Total::from(only).sentence())
         }
-        _ => format!("{} of {} files: {}", tally.done + tally.failed, tally.files, total.sentence()),
+        _ => format!("{}: {}", tally.so_far(), total.sentence()),
     }
 }
 
-/// A bar that is complete before it is shown for the first time.
-fn new_bar(prefix: String, total: &Total) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_prefix(prefix);
-    draw(&bar, total);
-    bar
+impl Bar {
+    /// A bar that is complete before it is shown for the first time.
+    fn new(name: String, total: &Total, layout: Layout) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_prefix(name);
+        let mut new = Self { bar, shape: None };
+        new.draw(total, layout);
+        new
+    }
+
+    fn draw(&mut self, total: &Total, layout: Layout) {
+        let shape = Some((layout, total.size.is_some()));
+        if self.shape != shape {
+            self.shape = shape;
+            self.bar.set_style(style(&layout.template(total.size.is_some())).progress_chars("=> "));
+        }
+        match total.size {
+            Some(size) => {
+                self.bar.set_length(size.max(1));
+                self.bar.set_position(if size == 0 { 1 } else { total.completed.min(size) });
+            }
+            None => self.bar.unset_length(),
+        }
+        self.bar.set_message(layout.numbers(total));
+        self.bar.tick();
+    }
 }
 
-fn draw(bar: &ProgressBar, total: &Total) {
-    let speed = rate::speed(total.speed);
-    let connections = total.connections;
-    let completed = rate::bytes(total.completed);
-    let eta = total.eta().unwrap_or_else(|| "-".to_owned());
-    match total.size {
-        Some(size) => {
-            let message = format!(
-                "{:>3}% {completed:>10} {speed:>12} ETA {eta:>6} {connections:>3}c",
-                percent(total.completed, size)
-            );
-            // A style is only set when it changes: parsing one costs more than drawing.
-            if bar.length().is_none() {
-                bar.set_style(style("{prefix:30!} [{wide_bar}] {msg}").progress_chars("=> "));
+impl Layout {
+    /// What fits into `width` columns: what matters least goes first, and the name takes what is left.
+    fn new(width: usize) -> Self {
+        let name = (width / 4).clamp(MIN_NAME, MAX_NAME);
+        let mut layout = Self { name, bar: true, speed: true, eta: true, completed: true, connections: true };
+        let drops: [fn(&mut Self); 5] = [
+            |layout| layout.connections = false,
+            |layout| layout.completed = false,
+            |layout| layout.bar = false,
+            |layout| layout.eta = false,
+            |layout| layout.speed = false,
+        ];
+        for drop in drops {
+            if layout.least() <= width {
+                break;
             }
-            bar.set_length(size.max(1));
-            bar.set_position(if size == 0 { 1 } else { total.completed.min(size) });
-            bar.set_message(message);
+            drop(&mut layout);
         }
-        None => {
-            if bar.length().is_some() || bar.message().is_empty() {
-                bar.set_style(style("{prefix:30!} {msg}"));
-                bar.unset_length();
-            }
-            bar.set_message(format!("     {completed:>10} {speed:>12} {:>10} {connections:>3}c", ""));
-            bar.tick();
+        if !layout.bar {
+            layout.name = width.saturating_sub(1 + layout.numbers_width()).min(MAX_NAME);
         }
+        layout
+    }
+
+    /// The columns that it needs.
+    fn least(&self) -> usize {
+        let (name, bar) = if self.bar { (self.name, MIN_BAR) } else { (MIN_NAME, 0) };
+        name + 1 + bar + self.numbers_width()
+    }
+
+    fn numbers_width(&self) -> usize {
+        let fields = [(self.completed, 11), (self.speed, 13), (self.eta, 11), (self.connections, 5)];
+        4 + fields.into_iter().filter(|(shown, _)| *shown).map(|(_, width)| width).sum::<usize>()
+    }
+
+    /// `wide_bar` and `wide_msg` end where the terminal does.
+    fn template(&self, is_size_known: bool) -> String {
+        let name = if self.name == 0 { String::new() } else { format!("{{prefix:{}!}} ", self.name) };
+        if self.bar && is_size_known {
+            format!("{name}[{{wide_bar}}] {{msg}}")
+        } else {
+            format!("{name}{{wide_msg}}")
+        }
+    }
+
+    /// ` 27%   12.3 MiB    3.2 MiB/s ETA    12s   4c`; without a size the share and the end are blank.
+    fn numbers(&self, total: &Total) -> String {
+        let mut text = match total.size {
+            Some(size) => format!("{:>3}%", percent(total.completed, size)),
+            None => " ".repeat(4),
+        };
+        if self.completed {
+            text.push_str(&format!(" {:>10}", rate::bytes(total.completed)));
+        }
+        if self.speed {
+            text.push_str(&format!(" {:>12}", rate::speed(total.speed)));
+        }
+        if self.eta {
+            // A longer one would push the bar together, and says no more.
+            let eta = total.eta().filter(|eta| eta.len() <= 6).unwrap_or_else(|| "-".to_owned());
+            let eta = total.size.map_or(String::new(), |_| format!("ETA {eta:>6}"));
+            text.push_str(&format!(" {eta:>10}"));
+        }
+        if self.connections {
+            text.push_str(&format!(" {:>3}c", total.connections));
+        }
+        text
     }
 }
 
@@ -180,10 +265,18 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// The lines of the terminal; 24 where it does not say.
-fn terminal_height() -> usize {
-    terminal_size::terminal_size_of(std::io::stderr()).map_or(24, |(_, height)| usize::from(height.0))
+/// The columns and lines of the terminal; 80 and 24 where it does not say.
+fn terminal_size() -> (usize, usize) {
+    let size = terminal_size::terminal_size_of(std::io::stderr());
+    size.map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)))
 }
+
+/// The columns of a name: fewer tell nothing, more are seldom needed.
+const MIN_NAME: usize = 8;
+const MAX_NAME: usize = 30;
+
+/// The columns of a bar that is worth drawing, with its brackets and the space behind it.
+const MIN_BAR: usize = 13;
 
 /// More bars than this help nobody.
 const MAX_BARS: usize = 32;
@@ -196,3 +289,38 @@ const BAR_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Logs and pipes want to know that it goes on, and no more.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_never_wider_than_the_terminal() {
+        let widest =
+            Total { completed: 1023 << 30, size: Some(1 << 40), speed: 1023 << 10, connections: 256 };
+        for width in 5..300 {
+            let layout = Layout::new(width);
+            for total in [widest, Total { size: None, ..widest }] {
+                let numbers = layout.numbers(&total);
+                assert_eq!(numbers.len(), layout.numbers_width(), "{numbers}");
+                let bar = if layout.bar && total.size.is_some() { MIN_BAR } else { 0 };
+                assert!(layout.name + 1 + bar + numbers.len() <= width, "{width}: {layout:?}");
+                let template = layout.template(total.size.is_some());
+                assert!(ProgressStyle::with_template(&template).is_ok(), "{template}");
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_terminals_keep_what_matters() {
+        let shown = |width| {
+            let Layout { name, bar, speed, eta, completed, connections } = Layout::new(width);
+            (name, [bar, speed, eta, completed, connections])
+        };
+        assert_eq!(shown(120), (30, [true; 5]));
+        assert_eq!(shown(80), (20, [true; 5]));
+        assert_eq!(shown(60), (15, [true, true, true, false, false]));
+        assert_eq!(shown(40), (11, [false, true, true, false, false]));
+        assert_eq!(shown(20), (15, [false; 5]));
+    }
+}

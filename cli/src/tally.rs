@@ -53,6 +53,14 @@ impl Tally {
         total
     }
 
+    /// `3 of 10 files`, or `3 of 10, 1 failed`
+    pub(crate) fn so_far(&self) -> String {
+        match self.failed {
+            0 => format!("{} of {} files", self.done, self.files),
+            failed => format!("{} of {}, {failed} failed", self.done, self.files),
+        }
+    }
+
     /// `3 of 4 done, 1 failed`
     pub(crate) fn summary(&self) -> String {
         let mut text = format!("{} of {} done", self.done, self.files);
@@ -125,6 +133,7 @@ mod tests {
         assert_eq!(tally.total(&[]).size, None);
         let ended = Tally { files: 2, done: 1, failed: 1, skipped: 1, ended_bytes: 10 };
         assert_eq!(ended.total(&[]).size, Some(10));
+        assert_eq!((tally.so_far().as_str(), ended.so_far().as_str()), ("1 of 3 files", "1 of 2, 1 failed"));
         assert_eq!(ended.summary(), "1 of 2 done (1 already there), 1 failed");
     }
 }
