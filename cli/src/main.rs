@@ -33,13 +33,14 @@ fn main() -> ExitCode {
         Ok(cli) => command(cli.command),
         Err(error) => Ok(unparsed(&error)),
     };
-    ExitCode::from(result.unwrap_or_else(|refusal| match refusal {
+    let code = result.unwrap_or_else(|refusal| match refusal {
         Refusal::Usage(UsageError(why)) => usage(&why),
         Refusal::Failure(failure) => {
             output::failure(&failure);
             FAILED
         }
-    }))
+    });
+    ExitCode::from(if code == 0 && output::is_lost() { FAILED } else { code })
 }
 
 fn command(command: Command) -> Result<u8, Refusal> {

@@ -181,3 +181,36 @@ fn a_list_from_standard_input_is_fetched() {
     assert!(ended.stderr.ends_with("200 of 200 done\n"), "{}", ended.stderr);
     assert_eq!(home.states(), [""; 0]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let (home, origin) = (Home::new(), Origin::new());
+    let url = origin.put("/a", Resource::new("x"));
+    for arguments in [
+        &["get", "--json", &url][..],
+        &["get", &url],
+        &["completions", "zsh"],
+        &["--version"],
+        &["get", "--help"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = home.command(arguments).stdout(full).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert_eq!(stderr, "gosh-dl: cannot write to standard output: No space left on device\n");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (home, origin) = (Home::new(), Origin::new());
+    let url = origin.put("/a", Resource::new("x"));
+    for arguments in [&["get", "--json", &url][..], &["completions", "zsh"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = home.command(arguments).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
