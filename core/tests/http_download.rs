@@ -161,7 +161,7 @@ fn simplest_download_goes_from_lease_to_completion() {
     assert_eq!(play.download.phase(), Phase::Finishing);
     assert_eq!(play.disk(DiskTag::Stat, Ok(DiskOk::Found(None))), ["record"]);
     assert_eq!(play.recorded(), ["disk Open"]);
-    assert_eq!(play.opened(0), ["disk Write(0)"]);
+    assert_eq!(play.opened(0), ["durable", "disk Write(0)"], "the store learns which file it is");
     assert_eq!(play.disk(DiskTag::Write(0), DONE), ["disk Sync"]);
     assert_eq!(play.disk(DiskTag::Sync, DONE), ["disk SyncEntry"]);
     assert_eq!(play.disk(DiskTag::SyncEntry, DONE), ["durable", "record"]);
@@ -190,7 +190,7 @@ fn stop_keeps_what_arrived() {
     assert_eq!(play.answer(HALF), ["disk Stat"]);
     play.disk(DiskTag::Stat, Ok(DiskOk::Found(None)));
     play.recorded();
-    assert_eq!(play.opened(0), ["disk Write(0)"]);
+    assert_eq!(play.opened(0), ["durable", "disk Write(0)"]);
     play.download.stop(NOW);
     assert_eq!(play.said(), ["hang up", "release closed"]);
     assert_eq!(play.disk(DiskTag::Write(0), DONE), ["disk Sync"]);
@@ -289,7 +289,9 @@ fn whole_file_of_an_earlier_life_that_is_gone_is_fetched_again() {
     assert_eq!(play.said(), ["disk Open"], "nothing is missing, so nothing is asked for");
     let said = play.disk(DiskTag::Open, Err(DiskErrorKind::NotFound.into()));
     assert_eq!(said, ["disk Open", "lease http://a.example"]);
-    assert_eq!(play.opened(0), Vec::<String>::new());
+    assert_eq!(play.opened(0), ["durable", "record"], "the store must not believe in it any more");
+    assert_eq!(play.recorded(), ["disk SetLen"]);
+    assert_eq!(play.disk(DiskTag::SetLen, DONE), Vec::<String>::new());
     play.lease();
     assert_eq!(play.answer(WHOLE), ["release idle", "disk Write(0)"]);
     assert_eq!(play.disk(DiskTag::Write(0), DONE), ["disk Sync"]);

@@ -50,6 +50,7 @@ struct Model {
     failures: u32,
     resting: bool,
     dead: bool,
+    limit: Option<(usize, Instant)>,
 }
 
 struct Run {
@@ -85,14 +86,16 @@ impl Run {
             }
             Op::Progress(index) => {
                 self.mirrors.progressed(MirrorIndex(index));
-                let model = &mut self.models[index];
-                (model.failures, model.resting) = (0, false);
+                self.models[index].failures = 0;
             }
             Op::Measure(index, bytes) => {
                 self.mirrors.measured(MirrorIndex(index), bytes, Duration::from_millis(bytes % 700));
             }
             Op::NoRanges(index) => self.mirrors.at_mut(MirrorIndex(index)).ranges = Ranges::No,
-            Op::LimitBusy(index, most) => self.mirrors.at_mut(MirrorIndex(index)).max_busy = most,
+            Op::LimitBusy(index, most) => {
+                self.mirrors.limit(self.now, MirrorIndex(index), most);
+                self.models[index].limit = Some((most, self.now + Duration::from_secs(30)));
+            }
             Op::Wait(millis) => self.wait(Duration::from_millis(millis)),
         }
     }
@@ -124,7 +127,8 @@ impl Run {
             let usable = |(index, mirror): &(MirrorIndex, &gosh_dl_core::download::http::mirrors::Mirror)| {
                 let model = &self.models[index.0];
                 let parts = whole || mirror.ranges != Ranges::No;
-                !model.dead && !model.resting && mirror.busy < mirror.max_busy && parts
+                let room = model.limit.is_none_or(|(most, until)| mirror.busy < most || self.now >= until);
+                !model.dead && !model.resting && room && parts
             };
             let choice: Vec<MirrorIndex> =
                 self.mirrors.iter().filter(usable).map(|(index, _)| index).collect();
@@ -155,12 +159,12 @@ proptest! {
         rtt in 0u64..2_000,
     ) {
         let mut ramp = Ramp::new(Instant::ZERO, max);
-        let (mut most, mut now, mut received) = (max.max(1), Instant::ZERO, 0u64);
+        let (most, mut now, mut received) = (max.max(1), Instant::ZERO, 0u64);
         let rtt = Duration::from_millis(rtt);
         for cap in caps {
             if let Some(cap) = cap {
-                most = most.min(cap.max(1));
                 ramp.cap(now, cap);
+                prop_assert!(ramp.level() <= cap.max(1), "a cap holds at once");
             }
             let before = ramp.level();
             prop_assert!((1..=most).contains(&before), "{before} of {most}");

@@ -300,7 +300,16 @@ fn disk_without_room_to_reserve_ends_it() {
     t.handle_disk(DiskTag::Open, opened(OURS, 0));
     drain(&mut t);
     let full = stopped_by(DiskAction::Allocate, "/d/f.part", DiskErrorKind::Full);
-    assert_eq!(after(&mut t, DiskTag::Allocate, failed(DiskErrorKind::Full)), [closes(FILE), full]);
+    assert_eq!(
+        after(&mut t, DiskTag::Allocate, failed(DiskErrorKind::Full)),
+        [closes(FILE), stats("f.part")]
+    );
+    assert_eq!(
+        after(&mut t, DiskTag::Stat, found(OURS)),
+        [removes("f.part")],
+        "an empty file is not left behind"
+    );
+    assert_eq!(after(&mut t, DiskTag::Remove, DONE), [full]);
 }
 
 #[test]
@@ -437,8 +446,11 @@ fn first_sync_is_worth_nothing_if_the_name_cannot_be_made_durable() {
     t.handle_disk(DiskTag::Sync, DONE);
     drain(&mut t);
     let error = stopped_by(DiskAction::Sync, "/d/f.part", DiskErrorKind::Io);
-    assert_eq!(after(&mut t, DiskTag::SyncEntry, failed(DiskErrorKind::Io)), [closes(FILE), error]);
-    assert_eq!(t.part().map(|part| part.durable.len()), Some(0));
+    assert_eq!(after(&mut t, DiskTag::SyncEntry, failed(DiskErrorKind::Io)), [closes(FILE), stats("f.part")]);
+    t.handle_disk(DiskTag::Stat, found(OURS));
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Remove, DONE), [error], "nothing in it can be trusted");
+    assert_eq!(t.part(), None);
 }
 
 #[test]
@@ -477,8 +489,11 @@ fn bytes_behind_the_end_are_cut_off() {
 fn file_of_somebody_else_under_the_parts_name_is_left_alone() {
     let mut t = resuming(plan(), part());
     let outputs = after(&mut t, DiskTag::Open, opened(OTHER, 10));
-    assert_eq!(outputs, [closes(FILE), Output::Lost, stats("f.1")]);
-    assert_eq!((t.part(), t.written().len()), (None, 0));
+    assert_eq!(outputs, [closes(FILE), Output::Lost, Output::Record]);
+    let names = t.part().map(|part| (part.final_name.as_str(), part.part_name.as_str()));
+    assert_eq!((names, t.written().len()), (Some(("f", "f.1.part")), 0), "the final name stays");
+    t.recorded();
+    assert_eq!(drain(&mut t), [opens("f.1.part", FILE_BESIDE_DIGEST, OpenMode::CreateNew)]);
 }
 
 #[test]
@@ -493,15 +508,24 @@ fn missing_part_is_made_again() {
 fn file_that_is_shorter_than_it_was_is_emptied() {
     let mut t = resuming(plan(), part());
     let outputs = after(&mut t, DiskTag::Open, opened(OURS, 5));
-    assert_eq!(outputs, [Output::Lost, Output::Opened, sets_len(FILE, 0)]);
+    assert_eq!(
+        outputs,
+        [Output::Lost, Output::Opened, Output::Record],
+        "the store must not believe in it any more"
+    );
     assert_eq!(t.part(), Some(&Part { durable: RangeSet::new(), ..part() }));
+    t.recorded();
+    assert_eq!(drain(&mut t), [sets_len(FILE, 0)]);
 }
 
 #[test]
-fn file_whose_identity_was_never_known_is_emptied() {
-    let mut t = resuming(plan(), Part { identity: None, durable: RangeSet::new(), ..part() });
-    assert_eq!(after(&mut t, DiskTag::Open, opened(OURS, 5)), [Output::Opened, sets_len(FILE, 0)]);
+fn file_whose_identity_was_never_known_is_used_only_if_it_is_empty() {
+    let unknown = || Part { identity: None, durable: RangeSet::new(), ..part() };
+    let mut t = resuming(plan(), unknown());
+    assert_eq!(after(&mut t, DiskTag::Open, opened(OURS, 0)), [Output::Opened, sets_len(FILE, 0)]);
     assert_eq!(t.part().and_then(|part| part.identity), Some(OURS));
+    let mut t = resuming(plan(), unknown());
+    assert_eq!(after(&mut t, DiskTag::Open, opened(OTHER, 5)), [closes(FILE), Output::Lost, Output::Record]);
 }
 
 #[test]
@@ -704,7 +728,7 @@ fn stop_while_the_file_is_opened_closes_it_and_knows_it() {
     let mut t = opening(plan());
     t.stop();
     assert_eq!(drain(&mut t), []);
-    assert_eq!(after(&mut t, DiskTag::Open, opened(OURS, 0)), [closes(FILE), STOPPED]);
+    assert_eq!(after(&mut t, DiskTag::Open, opened(OURS, 0)), [closes(FILE), stats("f.part")]);
     assert_eq!(t.part().and_then(|part| part.identity), Some(OURS));
 }
 
@@ -723,7 +747,7 @@ fn stop_while_room_is_reserved_waits_for_it() {
     drain(&mut t);
     t.stop();
     assert_eq!(drain(&mut t), []);
-    assert_eq!(after(&mut t, DiskTag::Allocate, DONE), [closes(FILE), STOPPED]);
+    assert_eq!(after(&mut t, DiskTag::Allocate, DONE), [closes(FILE), stats("f.part")]);
 }
 
 #[test]
@@ -741,10 +765,11 @@ fn stop_makes_durable_what_arrived() {
 fn stop_while_the_file_is_emptied_waits_for_it() {
     let mut t = resuming(plan(), part());
     t.handle_disk(DiskTag::Open, opened(OURS, 5));
+    t.recorded();
     drain(&mut t);
     t.stop();
     assert_eq!(drain(&mut t), []);
-    assert_eq!(after(&mut t, DiskTag::SetLen, DONE), [closes(FILE), STOPPED]);
+    assert_eq!(after(&mut t, DiskTag::SetLen, DONE), [closes(FILE), stats("f.part")]);
 }
 
 #[test]
@@ -803,7 +828,7 @@ fn old_writes_do_not_count_after_restart_and_stop() {
     drain(&mut t);
     t.restart();
     t.stop();
-    assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [closes(FILE), STOPPED]);
+    assert_eq!(after(&mut t, DiskTag::Write(0), DONE), [closes(FILE), stats("f.part")]);
     assert_eq!((t.written().len(), t.part().map(|part| part.durable.len())), (0, Some(0)));
 }
 
@@ -892,7 +917,11 @@ fn file_that_was_whole_but_is_lost_waits_for_its_bytes_again() {
     t.finish(10);
     t.handle_disk(DiskTag::Open, failed(DiskErrorKind::NotFound));
     drain(&mut t);
-    assert_eq!(after(&mut t, DiskTag::Open, opened(OURS, 0)), [Output::Opened], "nothing to finish");
+    let opened = after(&mut t, DiskTag::Open, opened(OURS, 0));
+    assert_eq!(opened, [Output::Opened, Output::Record], "nothing to finish");
+    t.recorded();
+    assert_eq!(drain(&mut t), [sets_len(FILE_BESIDE_DIGEST, 0)]);
+    t.handle_disk(DiskTag::SetLen, DONE);
     put(&mut t, 0, "0123456789");
     assert_eq!(drain(&mut t), [writes(0, FILE_BESIDE_DIGEST, 0, "0123456789")]);
     t.finish(10);

@@ -38,6 +38,10 @@ impl RedbStore {
             std::fs::create_dir_all(dir).map_err(|error| from_io(&error))?;
         }
         let fresh = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
+        if fresh {
+            // Records hold cookies and passwords: nobody else needs to read them.
+            make_private(path).map_err(|error| from_io(&error))?;
+        }
         let create = || Database::builder().set_cache_size(CACHE).create(path).map_err(from_open);
         let database = Guarded(Some(guarded(create)?));
         let store = Self { database, path: path.to_owned(), note: None, full: false };
@@ -197,6 +201,15 @@ impl Drop for Guarded {
 fn guarded<T>(access: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let contradicts = || StoreError::Corrupt("its structure contradicts itself".to_owned());
     catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|_| Err(contradicts()))
+}
+
+/// Makes an empty file that only its owner can read, where there is none.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

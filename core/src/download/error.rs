@@ -163,6 +163,9 @@ pub enum BadResponse {
     /// The `Content-Range` is not the range that was asked for.
     #[error("the server sent another range than it was asked for")]
     WrongRange,
+    /// A 206 without the `ETag` that the file had.
+    #[error("the server sent a part without saying of which version of the file")]
+    NoValidator,
     /// A 206 without `Content-Range`.
     #[error("the server sent a partial answer without saying which part")]
     NoContentRange,

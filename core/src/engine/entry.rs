@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) saved: Box<HttpSaved>,
     pub(super) running: Option<Running>,
     pub(super) intent: Option<Intent>,
+    /// Which run of it this is; 0 before the first.
+    pub(super) run: u64,
     /// Whether a cancel that waits for a check removes the file too.
     pub(super) delete_files: bool,
     pub(super) bucket: TokenBucket,

@@ -17,6 +17,8 @@ pub(super) struct Flow {
 pub(super) struct Share<'a> {
     /// Granted and not used, in bytes.
     pub(super) credit: u64,
+    /// Whether it waits for the beginning of an answer, which is short.
+    pub(super) asking: bool,
     /// The limit of its download.
     pub(super) bucket: &'a mut TokenBucket,
 }
@@ -49,6 +51,11 @@ impl Flow {
         self.turn.checked_rem(links).unwrap_or(0)
     }
 
+    /// Whether one download's bytes fill so much memory that others would wait for its disk.
+    pub(super) fn is_greedy(&self, backlog: u64) -> bool {
+        backlog > self.budget / 2
+    }
+
     /// The link in this place was granted something.
     pub(super) fn granted(&mut self, place: usize) {
         self.turn = place.wrapping_add(1);
@@ -70,6 +77,8 @@ impl Flow {
             Some(rate) => (rate / 50 / round.links).clamp(MIN_GRANT, MAX_WINDOW),
             None => (self.budget / 2 / round.links).clamp(MIN_WINDOW, MAX_WINDOW),
         };
+        // Servers that never answer must not hold the memory that others need.
+        let window = if share.asking { window.min(ASK_WINDOW) } else { window };
         if share.credit > window / 2 {
             return Ok(0);
         }
@@ -99,7 +108,9 @@ impl Flow {
 /// Smaller grants cost more than they pace.
 const MIN_GRANT: u64 = 1024;
 /// A link that may read less at once spends its time asking.
-const MIN_WINDOW: u64 = 64 << 10;
+const MIN_WINDOW: u64 = 16 << 10;
+/// Heads are shorter, and so is what small files need.
+const ASK_WINDOW: u64 = 16 << 10;
 /// A link that may read more at once fills the memory that others need, and cools the cache.
 const MAX_WINDOW: u64 = 1 << 20;
 /// Timers are not finer than this.
@@ -117,7 +128,7 @@ mod tests {
         let mut flow = Flow::new(now, None, 8 << 20);
         let mut bucket = TokenBucket::new(now, None);
         let mut round = flow.round(1, 0);
-        let mut share = Share { credit: 0, bucket: &mut bucket };
+        let mut share = Share { credit: 0, asking: false, bucket: &mut bucket };
         assert_eq!(flow.grant(now, &mut round, &mut share), Ok(1 << 20));
         share.credit = 1 << 20;
         assert_eq!(flow.grant(now, &mut round, &mut share), Ok(0));
@@ -129,7 +140,10 @@ mod tests {
         let mut flow = Flow::new(now, None, 1 << 20);
         let mut bucket = TokenBucket::new(now, None);
         let mut round = flow.round(1, 1 << 20);
-        assert_eq!(flow.grant(now, &mut round, &mut Share { credit: 0, bucket: &mut bucket }), Ok(0));
+        assert_eq!(
+            flow.grant(now, &mut round, &mut Share { credit: 0, asking: false, bucket: &mut bucket }),
+            Ok(0)
+        );
     }
 
     #[test]
@@ -141,7 +155,7 @@ mod tests {
         let mut sum = 0;
         while now < Instant::ZERO + Duration::from_secs(10) {
             let mut round = flow.round(1, 0);
-            match flow.grant(now, &mut round, &mut Share { credit: 0, bucket: &mut bucket }) {
+            match flow.grant(now, &mut round, &mut Share { credit: 0, asking: false, bucket: &mut bucket }) {
                 Ok(granted) => sum += u64::from(granted),
                 Err(at) => {
                     assert!(at > now);
@@ -183,7 +197,8 @@ mod tests {
             let first = self.flow.first(links);
             let mut due = None;
             for place in (first..links).chain(0..first) {
-                let share = &mut Share { credit: self.credit[place], bucket: &mut self.bucket };
+                let share =
+                    &mut Share { credit: self.credit[place], asking: false, bucket: &mut self.bucket };
                 match self.flow.grant(now, &mut round, share) {
                     Ok(0) => {}
                     Ok(bytes) => {

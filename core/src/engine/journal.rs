@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 /// What happens once a batch is durable.
 #[derive(Debug)]
 pub(super) enum Then<K> {
-    /// A download is told that the store knows what it said.
-    Recorded(K),
+    /// A download is told that the store knows what it said, unless this is not the run that asked any more.
+    Recorded(K, u64),
     /// A command is answered.
     Reply(Token),
     /// An event becomes true.
@@ -191,7 +191,7 @@ mod tests {
         journal.download(1);
         let batch = journal.take(now).expect("something changed");
         journal.done(now, batch.key, false, alive);
-        journal.then(Then::Recorded(1));
+        journal.then(Then::Recorded(1, 0));
         assert!(journal.take(now).is_some());
     }
 
@@ -199,7 +199,7 @@ mod tests {
     fn end_of_an_unknown_batch_means_nothing() {
         let (mut journal, now) = (Journal::new(), Instant::ZERO);
         journal.download(1u8);
-        journal.then(Then::Recorded(1));
+        journal.then(Then::Recorded(1, 0));
         let batch = journal.take(now).expect("something changed");
         assert!(journal.done(now, BatchKey(batch.key.0 + 1), true, alive).is_empty());
         assert!(!journal.is_quiet());
@@ -233,7 +233,7 @@ mod tests {
                     }
                     2 => {
                         waiting += 1;
-                        journal.then(Then::Recorded(key));
+                        journal.then(Then::Recorded(key, 0));
                     }
                     3 if flying.is_none() => {
                         now = journal.poll_timeout().unwrap_or(now);

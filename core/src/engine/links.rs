@@ -240,7 +240,7 @@ impl<W: Copy + PartialEq> Links<W> {
                 }
                 Timer::Host(host) => {
                     if let Some(entry) = self.hosts.get_mut(host) {
-                        entry.not_before = None;
+                        entry.not_before = entry.not_before.filter(|at| *at > now);
                     }
                     self.pump(now, host);
                 }
@@ -535,6 +535,9 @@ impl<W: Copy + PartialEq> Links<W> {
         let used =
             !host.waiting.is_empty() || host.dials > 0 || host.not_before.is_some() || !host.idle.is_empty();
         let linked = || self.links.iter().any(|(_, link)| link.origin == host.origin);
+        if let (false, Some((_, until))) = (used, &host.addresses) {
+            self.deadlines.set(Timer::Host(key), fresh.then_some(*until));
+        }
         if !used && !fresh && !linked() {
             let origin = host.origin.clone();
             self.hosts.remove(key);

@@ -90,7 +90,9 @@ impl Engine {
         let told = self.journal.done(now, batch, result.is_ok(), |key| entries.contains(key));
         for then in told {
             match (then, result) {
-                (Then::Recorded(key), result) => self.tell_recorded(now, key, result.as_ref().err()),
+                (Then::Recorded(key, run), result) => {
+                    self.tell_recorded(now, key, run, result.as_ref().err())
+                }
                 (Then::Reply(token), Ok(())) => self.reply(token, Ok(Answer::Done)),
                 (Then::Reply(token), Err(error)) => self.reply(token, Err(store_failed(error))),
                 (Then::Event(event), _) => self.outputs.push_back(Output::Event(event)),
@@ -98,8 +100,8 @@ impl Engine {
         }
     }
 
-    fn tell_recorded(&mut self, now: Instant, key: EntryKey, error: Option<&StoreError>) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+    fn tell_recorded(&mut self, now: Instant, key: EntryKey, run: u64, error: Option<&StoreError>) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.run == run) else { return };
         if let Some(download) = entry.http_mut() {
             match error {
                 None => download.recorded(now),
@@ -178,6 +180,7 @@ impl Engine {
         };
         let mut saved = (*entry.saved).clone();
         let trusted = trusted_note(&mut saved, self.notes.remove(&id));
+        entry.run = self.next_keys;
         let start = Start { saved, trusted, keys: self.next_keys, rng: self.rng.fork(), wall: self.wall };
         self.next_keys += KEYS_EACH;
         entry.running = Some(Running::Http(Box::new(HttpDownload::new(now, plan, start))));
@@ -265,7 +268,8 @@ impl Engine {
             http::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
             http::Output::Record => {
                 self.save(key);
-                self.journal.then(Then::Recorded(key));
+                let run = self.entries.get(key).map_or(0, |entry| entry.run);
+                self.journal.then(Then::Recorded(key, run));
             }
             http::Output::Durable => {
                 self.save(key);
@@ -355,6 +359,7 @@ impl Engine {
         let running = self.queue.running().filter_map(|key| self.entries.get(key)?.http());
         let backlog: u64 = running.map(HttpDownload::backlog).sum();
         let mut round = self.flow.round(leased.len(), granted + backlog);
+        let several = self.queue.running_count() > 1;
         let first = self.flow.first(leased.len());
         self.flow_at = None;
         for place in (first..leased.len()).chain(0..first) {
@@ -362,7 +367,12 @@ impl Engine {
             let Some(entry) = self.entries.get_mut(who.entry) else { continue };
             let Some(Running::Http(download)) = &mut entry.running else { continue };
             let Some(credit) = download.credit(who.slot) else { continue };
-            match self.flow.grant(now, &mut round, &mut Share { credit, bucket: &mut entry.bucket }) {
+            if several && self.flow.is_greedy(download.backlog()) {
+                continue;
+            }
+            let asking = download.is_asking(who.slot);
+            let mut share = Share { credit, asking, bucket: &mut entry.bucket };
+            match self.flow.grant(now, &mut round, &mut share) {
                 Ok(0) => {}
                 Ok(bytes) => {
                     download.grant(now, who.slot, bytes);
@@ -397,7 +407,9 @@ impl Engine {
             let (part, written) = entry.http()?.note()?;
             Some((entry.id, part.identity?, written.clone()))
         };
-        let written = self.queue.running().filter_map(note).collect();
+        // What a killed process left and nobody has taken up yet stays noted.
+        let left = self.notes.iter().map(|(id, (file, ranges))| (*id, *file, ranges.clone()));
+        let written = self.queue.running().filter_map(note).chain(left).collect();
         self.outputs.push_back(Output::Note(Bytes::from(Note { boot_id, written }.encode())));
     }
 

@@ -95,6 +95,14 @@ impl World {
         self.wait_report(token)
     }
 
+    /// Begins to check a complete file.
+    pub fn verify_begin(&mut self, id: DownloadId) -> Token {
+        let (now, token) = (self.engine_now(), self.token(format_args!("verify {id}")));
+        self.engine_mut().verify(now, id, token);
+        self.finish_command();
+        token
+    }
+
     /// Checks a complete file and fetches again what is wrong; the report is from before.
     pub fn repair(&mut self, id: DownloadId) -> Result<VerifyReport, EngineError> {
         let token = self.ask_check(id, true);

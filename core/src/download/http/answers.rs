@@ -1,7 +1,7 @@
 //! What a download does about answers that are not the content: elsewhere, later, no, other ranges, another version.
 
-use super::exchange::Stage;
-use super::mirrors::Ranges;
+use super::exchange::{Slot, Stage};
+use super::mirrors::{MirrorIndex, Ranges};
 use super::{HttpDownload, MAX_RESTARTS, Output, SlotKey};
 use crate::base::Instant;
 use crate::download::OnChange;
@@ -11,8 +11,11 @@ use core::time::Duration;
 
 impl HttpDownload {
     pub(super) fn on_redirect(&mut self, now: Instant, key: SlotKey, location: &str) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
+        let Some((index, current)) = self.asked(key) else { return };
         self.skip_body(now, key);
+        if !current {
+            return;
+        }
         let limit = self.plan.max_redirects;
         let mirror = self.mirrors.at_mut(index);
         let url = mirror.url.clone();
@@ -39,6 +42,9 @@ impl HttpDownload {
             RetryAfter::At(unix) => unix.saturating_sub(self.wall.unix_seconds(now)),
         });
         match wait {
+            Some(seconds) if seconds > MAX_RETRY_AFTER && self.others_deliver(index) => {
+                self.wants_no_more(now, index);
+            }
             Some(seconds) if seconds > MAX_RETRY_AFTER => {
                 self.mirrors.give_up(index, DownloadError::RetryAfter { url, status, seconds });
             }
@@ -53,28 +59,43 @@ impl HttpDownload {
     }
 
     pub(super) fn on_refused(&mut self, now: Instant, key: SlotKey, status: u16) {
-        let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
+        let Some((index, current)) = self.asked(key) else { return };
         let url = self.mirrors.at(index).url.clone();
         self.skip_body(now, key);
+        if !current {
+            return;
+        }
         let mirror = self.mirrors.at_mut(index);
-        if mirror.redirects > 0 && mirror.delivered {
+        if mirror.url != mirror.home && mirror.delivered {
             // What a redirect led to may have expired: the first URL knows the new place.
             mirror.url = mirror.home.clone();
             mirror.redirects = 0;
             mirror.delivered = false;
             return;
         }
-        let error = DownloadError::Status { url, status };
-        let others = self
-            .slots
-            .iter()
-            .any(|(_, slot)| slot.mirror == index && matches!(slot.stage, Stage::Receiving { .. }));
-        if others {
-            self.mirrors.at_mut(index).max_busy = self.mirrors.at(index).busy.saturating_sub(1).max(1);
-            self.ramp.cap(now, self.slots.len().saturating_sub(1));
+        if self.others_deliver(index) {
+            self.wants_no_more(now, index);
         } else {
-            self.mirrors.give_up(index, error);
+            self.mirrors.give_up(index, DownloadError::Status { url, status });
         }
+    }
+
+    /// The mirror of an exchange, and whether what was asked for is still where it leads.
+    fn asked(&self, key: SlotKey) -> Option<(MirrorIndex, bool)> {
+        let slot = self.slots.get(key)?;
+        Some((slot.mirror, slot.url.as_ref() == Some(&self.mirrors.at(slot.mirror).url)))
+    }
+
+    fn others_deliver(&self, index: MirrorIndex) -> bool {
+        let receiving = |slot: &Slot| slot.mirror == index && matches!(slot.stage, Stage::Receiving { .. });
+        self.slots.iter().any(|(_, slot)| receiving(slot))
+    }
+
+    /// The mirror delivers, but not over one connection more.
+    fn wants_no_more(&mut self, now: Instant, index: MirrorIndex) {
+        let busy = self.mirrors.at(index).busy.saturating_sub(1).max(1);
+        self.mirrors.limit(now, index, busy);
+        self.ramp.cap(now, self.slots.len().saturating_sub(1));
     }
 
     /// The server does not take ranges: the next request asks for the whole.

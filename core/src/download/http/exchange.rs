@@ -22,6 +22,8 @@ pub struct Slot {
     pub(super) stage: Stage,
     /// Whether the answer goes on to the end of the file unless it is cut.
     pub(super) open_ended: bool,
+    /// What was asked for.
+    pub(super) url: Option<HttpUrl>,
     lease: Option<Lease>,
     rate: RateMeter,
     known_rate: u64,
@@ -46,7 +48,7 @@ pub(super) enum Stage {
     /// The answer's body arrives; the next byte belongs at `next`, the last before `covers`.
     Receiving { next: u64, covers: u64 },
     /// The answer is not wanted, but its connection is: at most so many bytes are thrown away.
-    Draining { left: u64 },
+    Draining { left: u64, until: Instant },
 }
 
 impl Slot {
@@ -56,6 +58,7 @@ impl Slot {
             origin,
             stage: Stage::Leasing,
             open_ended: false,
+            url: None,
             lease: None,
             rate: RateMeter::new(now),
             known_rate: 0,
@@ -86,7 +89,32 @@ impl Slot {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.lease.as_ref().and_then(|lease| lease.connection.poll_timeout())
+        let drained = match self.stage {
+            Stage::Draining { until, .. } => Some(until),
+            _ => None,
+        };
+        self.lease.as_ref().and_then(|lease| lease.connection.poll_timeout()).into_iter().chain(drained).min()
+    }
+
+    /// Whether it threw away long enough.
+    pub(super) fn is_drained(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Draining { until, .. } if until <= now)
+    }
+
+    /// Whether its host lets it wait for a connection.
+    pub(super) fn waits(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Leasing) && now - self.began >= LEASE_PATIENCE
+    }
+
+    /// When it will count as waiting, if it does not yet.
+    pub(super) fn waits_from(&self, now: Instant) -> Option<Instant> {
+        let at = self.began + LEASE_PATIENCE;
+        (matches!(self.stage, Stage::Leasing) && at > now).then_some(at)
+    }
+
+    /// Whether it is not known yet if the server answers.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Asking { .. })
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -165,7 +193,8 @@ impl HttpDownload {
                 self.on_whole(now, key, head, total);
             }
             Verdict::Bad(
-                problem @ (BadResponse::WrongRange
+                problem @ (BadResponse::NoValidator
+                | BadResponse::WrongRange
                 | BadResponse::NoContentRange
                 | BadResponse::LengthMismatch),
             ) if expected.range.is_some() => {
@@ -203,6 +232,7 @@ impl HttpDownload {
             return;
         }
         let mirror = self.mirrors.at_mut(index);
+        mirror.redirects = 0;
         if mirror.validator.is_none() {
             mirror.validator = Some(validator.clone());
         }
@@ -294,7 +324,7 @@ impl HttpDownload {
         let len = bytes.len() as u64;
         let Some(slot) = self.slots.get_mut(key) else { return };
         match &mut slot.stage {
-            Stage::Draining { left } => {
+            Stage::Draining { left, .. } => {
                 *left = left.saturating_sub(len);
                 if *left == 0 {
                     self.close_slot(now, key);
@@ -463,7 +493,7 @@ impl HttpDownload {
         });
         if delivering && is_refusal(&error) {
             // The others of this mirror deliver: it just does not want more of us.
-            self.mirrors.at_mut(index).max_busy = busy;
+            self.mirrors.limit(now, index, busy);
             self.ramp.cap(now, self.slots.len().max(1));
             return;
         }
@@ -496,7 +526,7 @@ impl HttpDownload {
         }
         match self.slots.get_mut(key) {
             Some(slot) if !matches!(slot.stage, Stage::Draining { .. }) => {
-                slot.stage = Stage::Draining { left: MAX_DRAIN };
+                slot.stage = Stage::Draining { left: MAX_DRAIN, until: now + MAX_DRAIN_TIME };
             }
             _ => self.close_slot(now, key),
         }
@@ -507,10 +537,7 @@ impl HttpDownload {
 fn is_refusal(error: &DownloadError) -> bool {
     matches!(
         error,
-        DownloadError::Connect { .. }
-            | DownloadError::ConnectTimeout { .. }
-            | DownloadError::Status { status: 403 | 429 | 503, .. }
-            | DownloadError::Lost { .. }
+        DownloadError::Connect { .. } | DownloadError::ConnectTimeout { .. } | DownloadError::Status { .. }
     )
 }
 
@@ -519,6 +546,10 @@ fn is_packed_name(url: &HttpUrl) -> bool {
     [".gz", ".tgz", ".svgz", ".br", ".zst", ".xz", ".bz2", ".z"].iter().any(|end| name.ends_with(end))
 }
 
+/// How long an unwanted answer may take to end before its connection is given up.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+/// After this time without a connection other mirrors are asked.
+const LEASE_PATIENCE: Duration = Duration::from_millis(250);
 /// The name of a file for which neither the user, the server nor the URL has one.
 const DEFAULT_NAME: &str = "download";
 /// An exchange that owes bytes and sent none for this long, beyond four round trips, has stalled.

@@ -36,8 +36,9 @@ pub struct Mirror {
     pub ranges: Ranges,
     /// How many exchanges it has under way.
     pub busy: usize,
-    /// How many it takes at once.
+    /// How many it takes at once, until `limited_until`.
     pub max_busy: usize,
+    limited_until: Instant,
     /// Whether anything of the file came from it.
     pub delivered: bool,
     /// How often its answers broke the rules.
@@ -86,6 +87,7 @@ impl Mirrors {
             ranges: Ranges::Unknown,
             busy: 0,
             max_busy: usize::MAX,
+            limited_until: Instant::ZERO,
             delivered: false,
             violations: 0,
             state: Health::Usable,
@@ -131,7 +133,10 @@ impl Mirrors {
     ) -> Option<MirrorIndex> {
         let usable = |m: &Mirror| {
             let resting = matches!(m.state, Health::Resting { until } if until > now);
-            m.state != Health::Dead && !resting && m.busy < m.max_busy && (whole || m.ranges != Ranges::No)
+            m.state != Health::Dead
+                && !resting
+                && (m.busy < m.max_busy || m.limited_until <= now)
+                && (whole || m.ranges != Ranges::No)
         };
         let score = |m: &Mirror| match m.rate {
             None if m.busy == 0 => f64::INFINITY,
@@ -194,6 +199,13 @@ impl Mirrors {
         given_up
     }
 
+    /// The mirror takes no more than `busy` exchanges at once, for a while.
+    pub fn limit(&mut self, now: Instant, index: MirrorIndex, busy: usize) {
+        let mirror = self.at_mut(index);
+        mirror.max_busy = busy;
+        mirror.limited_until = now + LIMITED_FOR;
+    }
+
     /// Leaves a mirror alone until then, because its host asked for it.
     pub fn rest(&mut self, index: MirrorIndex, until: Instant) {
         let mirror = self.at_mut(index);
@@ -213,10 +225,8 @@ impl Mirrors {
     pub fn progressed(&mut self, index: MirrorIndex) {
         let mirror = self.at_mut(index);
         mirror.delivered = true;
+        // A rest that has begun goes on: others of its connections fail, or its host has asked for it.
         mirror.backoff.reset();
-        if mirror.state != Health::Dead {
-            mirror.state = Health::Usable;
-        }
     }
 
     /// One of its connections gave `bytes` in `time`.
@@ -253,6 +263,8 @@ impl Mirrors {
 
 /// Answers that break the rules are tolerated this often, whatever arrives between them.
 const MAX_VIOLATIONS: u32 = 16;
+/// A server that refused one connection more may take it after this time.
+const LIMITED_FOR: Duration = Duration::from_secs(30);
 /// The weight of a new measurement of a mirror's speed.
 const WEIGHT: f64 = 0.3;
 /// How strongly connections already there count against a mirror: equal mirrors share evenly, and one that is ten

@@ -271,7 +271,9 @@ impl HttpDownload {
         let due: Vec<SlotKey> =
             self.slots.iter().filter(|(_, s)| s.is_due(now)).map(|(key, _)| key).collect();
         for key in due {
-            if let Some(lease) = self.slots.get_mut(key).and_then(Slot::lease_mut) {
+            if self.slots.get(key).is_some_and(|slot| slot.is_drained(now)) {
+                self.close_slot(now, key);
+            } else if let Some(lease) = self.slots.get_mut(key).and_then(Slot::lease_mut) {
                 lease.connection.handle_timeout(now);
                 self.drain(now, key);
             }
@@ -349,6 +351,11 @@ impl HttpDownload {
         Some(lease.connection.credit())
     }
 
+    /// Whether the exchange waits for the beginning of an answer, which is short.
+    pub fn is_asking(&self, slot: SlotKey) -> bool {
+        self.slots.get(slot).is_some_and(Slot::is_asking)
+    }
+
     /// What the store keeps of it.
     pub fn saved(&self) -> HttpSaved {
         HttpSaved {
@@ -410,7 +417,8 @@ impl HttpDownload {
             target::Output::Disk(tag, op) => self.outputs.push_back(Output::Disk(tag, op)),
             target::Output::Record => self.outputs.push_back(Output::Record),
             target::Output::Durable => self.outputs.push_back(Output::Durable),
-            target::Output::Opened => {}
+            // The store learns soon which file it is.
+            target::Output::Opened => self.outputs.push_back(Output::Durable),
             target::Output::Lost => self.on_lost(now),
             target::Output::Mismatch(actual) => self.on_mismatch(now, actual),
             target::Output::Skipped => {

@@ -10,6 +10,8 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Ramp {
     max: usize,
+    /// What `max` goes back to, step by step, after it was capped.
+    limit: usize,
     level: usize,
     before: Option<f64>,
     stage: Stage,
@@ -30,7 +32,7 @@ impl Ramp {
     /// Starts with one connection and never uses more than `max`.
     pub fn new(now: Instant, max: usize) -> Self {
         let stage = Stage::Settling { until: now + SETTLE };
-        Self { max: max.max(1), level: 1, before: None, stage, pause: FIRST_PAUSE }
+        Self { max: max.max(1), limit: max.max(1), level: 1, before: None, stage, pause: FIRST_PAUSE }
     }
 
     /// How many connections are wanted.
@@ -43,6 +45,7 @@ impl Ramp {
         self.max = self.max.min(max.max(1));
         if self.level > self.max {
             self.level = self.max;
+            self.pause = self.pause.max(AFTER_REFUSAL);
             self.stage = Stage::Steady { until: now + self.pause };
         }
     }
@@ -62,7 +65,8 @@ impl Ramp {
                 let full = last_data.iter().all(|&at| at >= since);
                 self.judge(now, rate, full)
             }
-            Stage::Steady { until } if now >= until && self.level < self.max => {
+            Stage::Steady { until } if now >= until && self.level < self.limit => {
+                self.max = (self.max * 2).min(self.limit);
                 self.before = None;
                 self.stage = Stage::Measuring { since: now, bytes: received };
                 false
@@ -73,7 +77,7 @@ impl Ramp {
 
     /// When [`observe`](Self::observe) has something to decide even if nothing arrives.
     pub fn deadline(&self, rtt: Duration) -> Option<Instant> {
-        if self.level >= self.max && !matches!(self.stage, Stage::Measuring { .. }) {
+        if self.level >= self.limit && !matches!(self.stage, Stage::Measuring { .. }) {
             return None;
         }
         Some(match self.stage {
@@ -111,6 +115,8 @@ const MIN_WINDOW: Duration = Duration::from_millis(20);
 const MAX_WINDOW: Duration = Duration::from_millis(500);
 /// How long after a step that did not help the next one is tried; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// A server that refused a connection is left at fewer for at least this time.
+const AFTER_REFUSAL: Duration = Duration::from_secs(15);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -88,6 +88,12 @@ fn partial(expected: &Expectation, head: &ResponseHead) -> Result<Verdict, Decod
     if matches!((total, expected.total), (Some(a), Some(b)) if a != b) || differs(expected, head) {
         return Ok(Verdict::Changed);
     }
+    if expected.validator.as_ref().is_some_and(|known| known.etag.is_some())
+        && head.validator().etag.is_none()
+    {
+        // RFC 9110 section 15.3.7: a 206 carries the ETag that a 200 would have, also with `If-Range`.
+        return Ok(Verdict::Bad(BadResponse::NoValidator));
+    }
     let beyond = total.or(expected.total).is_some_and(|total| range.end > total);
     let range = if mutants::is(Mutant::IgnoreRange) {
         asked.start..asked.start + (range.end - range.start)

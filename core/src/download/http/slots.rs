@@ -1,7 +1,7 @@
 //! Which exchanges a download begins: how many, with which mirror, for which bytes.
 
 use super::exchange::{Lease, Slot, Stage};
-use super::mirrors::{MirrorIndex, Ranges};
+use super::mirrors::{Mirror, MirrorIndex, Ranges};
 use super::response::Expectation;
 use super::segments::{Pace, Segments};
 use super::{HttpDownload, Output, Phase, SlotKey};
@@ -21,12 +21,13 @@ impl HttpDownload {
             self.finish(now);
             return;
         }
-        while self.slots.len() < self.wanted(now) {
+        while now >= self.rest_until && self.working(now) < self.wanted(now) {
             let Some(mirror) = self.pick_mirror(now) else { break };
             self.make_room();
             self.begin(now, mirror);
         }
-        if self.slots.is_empty() && self.mirrors.next_wake(now).is_none() && self.pick_mirror(now).is_none() {
+        let stuck = self.slots.is_empty() && self.mirrors.next_wake(now).is_none() && now >= self.rest_until;
+        if stuck && self.pick_mirror(now).is_none() {
             self.out_of_mirrors(now);
         }
         self.schedule_look(now);
@@ -47,21 +48,37 @@ impl HttpDownload {
 
     fn level(&self) -> usize {
         // Every mirror gets one connection, so that it is measured.
-        let alive = self.mirrors.iter().filter(|(_, m)| m.is_alive() && m.ranges != Ranges::No).count();
+        let ranged = |(index, m): &(MirrorIndex, &Mirror)| {
+            self.may_use(*index) && m.is_alive() && m.ranges != Ranges::No
+        };
+        let alive = self.mirrors.iter().filter(ranged).count();
         self.ramp.level().max(alive).min(self.plan.max_connections)
     }
 
     fn some_ranges(&self) -> bool {
-        let mut alive = self.mirrors.iter().filter(|(_, mirror)| mirror.is_alive());
+        let mut alive =
+            self.mirrors.iter().filter(|(index, mirror)| self.may_use(*index) && mirror.is_alive());
         alive.any(|(_, mirror)| mirror.ranges != Ranges::No)
     }
 
+    /// After a wrong digest one mirror is tried alone.
+    fn may_use(&self, index: MirrorIndex) -> bool {
+        self.solo.is_none_or(|alone| alone == index)
+    }
+
+    /// The mirror for the next exchange; one whose host keeps an exchange waiting gets no other.
     fn pick_mirror(&self, now: Instant) -> Option<MirrorIndex> {
-        if let Some(alone) = self.solo {
-            return self.mirrors.best_of(now, true, |index| index == alone);
-        }
         let whole = self.segments.as_ref().is_none_or(|s| s.received().is_empty()) || !self.some_ranges();
-        self.mirrors.best(now, whole && self.slots.is_empty())
+        let waits = |index| self.slots.iter().any(|(_, slot)| slot.mirror == index && slot.waits(now));
+        let idle = self.working(now) == 0;
+        self.mirrors.best_of(now, whole && idle, |index| self.may_use(index) && !waits(index))
+    }
+
+    /// How many exchanges fetch or are about to: not those that throw an answer away, or wait for a host that is paced
+    /// or has no connection to spare.
+    fn working(&self, now: Instant) -> usize {
+        let works = |slot: &Slot| !matches!(slot.stage, Stage::Draining { .. }) && !slot.waits(now);
+        self.slots.iter().filter(|(_, slot)| works(slot)).count()
     }
 
     /// Cuts the answer that covers the whole rest, if nothing else is free.
@@ -110,10 +127,12 @@ impl HttpDownload {
             return;
         };
         let request = self.plan.request(self.mirrors.at(mirror), expected.range.as_ref());
+        let url = self.mirrors.at(mirror).url.clone();
         let total = self.total();
         if let Some(slot) = self.slots.get_mut(key) {
             slot.open_ended = expected.range.as_ref().is_none_or(|range| Some(range.end) == total);
             slot.begin(now, lease, expected, reused);
+            slot.url = Some(url);
             if let Some(lease) = slot.lease_mut() {
                 lease.connection.request(now, &request);
             }
@@ -235,7 +254,10 @@ impl HttpDownload {
         let stragglers = several.then(|| now + LOOK_EVERY).filter(|_| self.plan.max_connections > 1);
         let growing = self.ramp.deadline(self.rtt).filter(|_| several).map(|at| at.max(now + MIN_LOOK));
         let kept = self.next_look.filter(|&at| at > now && stragglers.is_some());
-        self.next_look = wake.into_iter().chain(kept.or(stragglers)).chain(growing).min();
+        let rested = Some(self.rest_until).filter(|&at| at > now);
+        let waited = self.slots.iter().filter_map(|(_, slot)| slot.waits_from(now)).min();
+        self.next_look =
+            wake.into_iter().chain(rested).chain(waited).chain(kept.or(stragglers)).chain(growing).min();
     }
 
     /// Removes an exchange, frees its bytes, and takes back what it waits for.

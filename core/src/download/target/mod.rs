@@ -120,6 +120,12 @@ pub struct Target {
     control: Option<DiskTag>,
     wanted: Option<FileName>,
     number: u32,
+    /// How often only the part's name had to give way.
+    part_number: u32,
+    /// Whether the file that is being opened is made by that.
+    creating: bool,
+    /// Whether the store still believes what is not so any more: it must learn that before the file changes.
+    clearing: bool,
     part: Option<Part>,
     file: Option<FileKey>,
     local: bool,
@@ -208,6 +214,9 @@ impl Target {
             control: None,
             wanted: None,
             number: 0,
+            part_number: 0,
+            creating: false,
+            clearing: false,
             part: None,
             file: None,
             local: false,
@@ -259,8 +268,12 @@ impl Target {
     /// Goes on with a file of an earlier life, of which `trusted` is there.
     pub fn resume(&mut self, part: Part, trusted: RangeSet) {
         self.wanted = Some(part.final_name.clone());
+        let believed = part.durable.iter().all(|range| trusted.contains(range));
         self.written = trusted;
         self.part = Some(part);
+        if !believed {
+            self.clear_part();
+        }
         self.settle();
     }
 
@@ -291,6 +304,7 @@ impl Target {
         match self.state {
             State::Reserving => self.open(OpenMode::CreateNew),
             State::Finishing(Step::Recording) => self.rename(),
+            State::Truncating => self.clearing = false,
             _ => {}
         }
         self.settle();
@@ -317,12 +331,9 @@ impl Target {
         self.whole = false;
         self.total = None;
         self.new_digest();
-        if let Some(part) = &mut self.part {
-            part.durable = RangeSet::new();
-            part.finalizing = false;
-        }
+        self.clear_part();
         if matches!(self.state, State::Ready | State::Allocating | State::Finishing(_)) {
-            self.state = State::Truncating;
+            self.empty_file();
         }
         self.settle();
     }
@@ -432,7 +443,7 @@ impl Target {
     fn settle(&mut self) {
         match self.state {
             State::Unnamed => self.start(),
-            State::Truncating if self.is_quiet() => {
+            State::Truncating if self.is_quiet() && !self.clearing => {
                 self.control(DiskTag::SetLen, |file| DiskOp::SetLen { file, len: 0 })
             }
             State::Ready => self.pump_digest(),
@@ -469,6 +480,23 @@ impl Target {
             State::Truncating => self.on_prepared(DiskAction::Write, State::Truncating, result),
             State::Finishing(_) => self.on_trimmed(result),
             _ => {}
+        }
+    }
+
+    /// Nothing of the file counts any more.
+    fn clear_part(&mut self) {
+        if let Some(part) = &mut self.part {
+            self.clearing |= !part.durable.is_empty() || part.finalizing;
+            part.durable = RangeSet::new();
+            part.finalizing = false;
+        }
+    }
+
+    /// Empties the file, once the store knows that nothing in it counts.
+    fn empty_file(&mut self) {
+        self.state = State::Truncating;
+        if self.clearing {
+            self.outputs.push_back(Output::Record);
         }
     }
 
@@ -642,6 +670,10 @@ impl Target {
             return;
         }
         let ours = self.part.as_ref().is_some_and(|part| part.identity.is_some());
+        // A file in which nothing stands is not left lying about.
+        stop.remove |= self.dir.is_some()
+            && self.written.is_empty()
+            && self.part.as_ref().is_some_and(|part| part.durable.is_empty() && !part.finalizing);
         if stop.remove && ours && self.dir.is_none() {
             return;
         }

@@ -91,6 +91,7 @@ impl Target {
         let name = part.part_name.clone();
         let file = FileKey(self.take_key());
         self.file = Some(file);
+        self.creating = mode == OpenMode::CreateNew;
         self.state = State::Opening(mode);
         self.control = Some(DiskTag::Open);
         self.outputs.push_back(Output::Disk(DiskTag::Open, DiskOp::Open { dir, name, file, mode }));
@@ -110,7 +111,7 @@ impl Target {
             }
             (_, Err(_)) => self.file = None,
             (_, Ok(DiskOk::Opened { stat, .. })) => {
-                if let Some(part) = &mut self.part {
+                if let Some(part) = self.part.as_mut().filter(|_| self.creating) {
                     part.identity.get_or_insert(stat.identity);
                 }
             }
@@ -120,12 +121,12 @@ impl Target {
 
     fn on_opened(&mut self, mode: OpenMode, stat: FileStat) {
         let Some(part) = &mut self.part else { return };
-        if mode == OpenMode::Existing && part.identity.is_some_and(|identity| identity != stat.identity) {
-            // Somebody put another file there: leave it alone and take another name.
+        let ours = part.identity.map_or(stat.len == 0, |identity| identity == stat.identity);
+        if mode == OpenMode::Existing && !ours {
+            // Somebody put another file there: leave it alone and take another name for the part.
             self.close();
             self.forget_progress();
-            self.part = None;
-            self.try_next_name();
+            self.take_other_part_name();
             return;
         }
         self.entry_durable = mode == OpenMode::Existing && !part.durable.is_empty();
@@ -133,13 +134,13 @@ impl Target {
         part.identity = Some(stat.identity);
         let reach = self.written.iter().last().map_or(0, |range| range.end);
         let trusted = known && stat.len >= reach;
-        if !trusted && mode == OpenMode::Existing {
+        if self.clearing || (!trusted && mode == OpenMode::Existing) {
             if reach > 0 {
                 self.forget_progress();
                 self.identify(stat);
             }
-            self.state = State::Truncating;
             self.outputs.push_back(Output::Opened);
+            self.empty_file();
             return;
         }
         self.opened_len = stat.len;
@@ -154,6 +155,20 @@ impl Target {
         }
     }
 
+    /// The final name stays; whether it is free shows when the file gets it.
+    fn take_other_part_name(&mut self) {
+        self.part_number += 1;
+        if self.part_number > MAX_NUMBER {
+            self.leave_for_conflict();
+            return;
+        }
+        if let Some(part) = &mut self.part {
+            part.part_name = part.final_name.numbered(self.part_number).partial();
+        }
+        self.state = State::Reserving;
+        self.outputs.push_back(Output::Record);
+    }
+
     fn identify(&mut self, stat: FileStat) {
         if let Some(part) = &mut self.part {
             part.identity = Some(stat.identity);
@@ -164,6 +179,9 @@ impl Target {
         let finalizing = self.part.as_ref().is_some_and(|part| part.finalizing);
         let never_made = self.part.as_ref().is_some_and(|part| part.identity.is_none());
         match (mode, error.kind) {
+            (OpenMode::CreateNew, DiskErrorKind::Exists) if self.part_number > 0 => {
+                self.take_other_part_name()
+            }
             (OpenMode::CreateNew, DiskErrorKind::Exists) if self.number < MAX_NUMBER => {
                 // The part of that name is somebody else's, and was never ours.
                 self.part = None;
@@ -200,14 +218,14 @@ impl Target {
 
     /// What an earlier life left is gone, or must not be trusted.
     fn forget_progress(&mut self) {
+        self.drop_memory();
         self.written = RangeSet::new();
         self.total = None;
         self.whole = false;
         self.synced_whole = false;
+        self.clear_part();
         if let Some(part) = &mut self.part {
-            part.durable = RangeSet::new();
             part.identity = None;
-            part.finalizing = false;
         }
         self.new_digest();
         self.outputs.push_back(Output::Lost);
