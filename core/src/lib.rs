@@ -25,5 +25,7 @@
 pub mod base;
 pub mod download;
 pub mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod proto;
 pub mod wire;

@@ -11,7 +11,7 @@ mod draw;
 mod play;
 mod shrink;
 
-pub use play::{Outcome, crash_at, run, run_keeping};
+pub use play::{Outcome, crash_at, fuzz, run, run_keeping};
 pub use shrink::shrink;
 
 use crate::agenda::Latency;

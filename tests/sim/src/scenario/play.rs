@@ -56,6 +56,25 @@ pub fn crash_at(scenario: &Scenario, step: u64, mode: CrashMode) -> Scenario {
     Scenario { crash: Some((step, mode)), ..scenario.clone() }
 }
 
+/// The scenario that these bytes choose: a seed, a step to crash before, and how.
+///
+/// # Panics
+///
+/// Where a rule is broken.
+pub fn fuzz(data: &[u8]) {
+    let (seed, rest) = data.split_at(data.len().min(8));
+    let mut bytes = [0; 8];
+    bytes[..seed.len()].copy_from_slice(seed);
+    let mut scenario = Scenario::generate(u64::from_le_bytes(bytes));
+    if let [low, high, mode, ..] = rest {
+        let modes = [CrashMode::Kill, CrashMode::PowerCut, CrashMode::Torn];
+        let step = u64::from(u16::from_le_bytes([*low, *high]));
+        scenario = crash_at(&scenario, step, modes[usize::from(*mode) % 3]);
+    }
+    let outcome = run(&scenario);
+    assert!(outcome.violation.is_none(), "{:?}: {}", outcome.violation, outcome.report);
+}
+
 fn violation_of(panic: &(dyn core::any::Any + Send)) -> Violation {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text");

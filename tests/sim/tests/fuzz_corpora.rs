@@ -1,0 +1,116 @@
+//! Every fuzz target over its committed corpus, and for a while over random changes of it: within bounded memory and time.
+
+use gosh_dl_core::base::Rng;
+use gosh_dl_core::fuzzing::TARGETS;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+struct Counting;
+
+thread_local! {
+    static TAKEN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+// SAFETY: everything is handed to the system's allocator; only numbers are kept, in a constant-initialised cell.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = TAKEN.try_with(|taken| {
+            let (now, peak) = taken.get();
+            taken.set((now + layout.size(), peak.max(now + layout.size())));
+        });
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        let _ = TAKEN.try_with(|taken| {
+            let (now, peak) = taken.get();
+            taken.set((now.saturating_sub(layout.size()), peak));
+        });
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that were held at once beyond those before.
+fn memory_of(run: impl FnOnce()) -> usize {
+    let before = TAKEN.get().0;
+    TAKEN.set((before, before));
+    run();
+    TAKEN.get().1 - before
+}
+
+fn check(name: &str, body: fn(&[u8]), input: &[u8]) {
+    let began = Instant::now();
+    let memory = memory_of(|| body(input));
+    let most = MEMORY + input.len() * MEMORY_PER_BYTE;
+    assert!(memory <= most, "{name}: {memory} bytes for {} of input: {input:?}", input.len());
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{name}: {took:?} for {} bytes: {input:?}", input.len());
+}
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
+    let mut files: Vec<_> =
+        std::fs::read_dir(&dir).expect("a corpus").map(|entry| entry.expect("a file").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no corpus for {name}");
+    files.into_iter().map(|file| std::fs::read(file).expect("a file")).collect()
+}
+
+#[test]
+fn committed_corpora_keep_every_promise() {
+    for (name, body) in TARGETS {
+        corpus(name).iter().for_each(|input| check(name, body, input));
+    }
+    corpus("simulation").iter().for_each(|input| gosh_dl_sim::scenario::fuzz(input));
+}
+
+#[test]
+fn changed_corpora_keep_every_promise() {
+    for (place, (name, body)) in TARGETS.into_iter().enumerate() {
+        let seeds = corpus(name);
+        let mut rng = Rng::from_seed([place as u8; 32]);
+        let (began, mut runs) = (Instant::now(), 0);
+        while began.elapsed() < EACH {
+            let mut input = seeds[rng.below(seeds.len() as u64) as usize].clone();
+            for _ in 0..=rng.below(6) {
+                change(&mut rng, &mut input, &seeds);
+            }
+            input.truncate(64 << 10);
+            check(name, body, &input);
+            runs += 1;
+        }
+        println!("{name}: {runs} inputs");
+    }
+}
+
+fn change(rng: &mut Rng, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
+    let at = rng.below(input.len() as u64 + 1) as usize;
+    match rng.below(6) {
+        0 => input.insert(at, rng.next_u64() as u8),
+        1 => input.truncate(at),
+        2 => input.extend_from_slice(&seeds[rng.below(seeds.len() as u64) as usize]),
+        3 => {
+            let piece = input[at..].to_vec();
+            input.extend_from_slice(&piece);
+        }
+        4 if at < input.len() => _ = input.remove(at),
+        _ if at < input.len() => input[at] ^= 1 << rng.below(8),
+        _ => {}
+    }
+}
+
+/// How long each target is tried.
+const EACH: Duration = Duration::from_millis(400);
+
+/// Heads have a most of their own, whatever comes.
+const MEMORY: usize = 1 << 20;
+
+/// A value of two bytes is a node, and lists grow by doubling.
+const MEMORY_PER_BYTE: usize = 200;
