@@ -85,6 +85,7 @@ impl Play {
 
     fn words(&mut self, output: Output) -> String {
         match output {
+            Output::Forgotten => "forgotten".to_owned(),
             Output::Lease { slot, origin } => {
                 self.slot = Some(slot);
                 format!("lease {origin}")

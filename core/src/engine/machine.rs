@@ -21,7 +21,7 @@ use crate::download::target::DiskTag;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
 use crate::proto::http::ConnectionConfig;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What an engine starts from.
@@ -383,36 +383,12 @@ impl Engine {
                 }
             }
         }
-        self.settle_parts(&mut downloads, &mut progress);
         downloads.sort_by_key(|(_, record)| record.order);
         for (id, record) in downloads {
             let saved = progress.remove(&id).unwrap_or_default();
             self.insert(now, id, record, saved);
         }
         Ok(())
-    }
-
-    /// Two downloads may have meant to make a part of the same name when the process died; one of them has it.
-    fn settle_parts(
-        &self,
-        downloads: &mut [(DownloadId, DownloadRecord)],
-        progress: &mut BTreeMap<DownloadId, HttpSaved>,
-    ) {
-        let mut taken = BTreeSet::new();
-        // Files that exist go first: who only meant to make one of that name takes another.
-        downloads.sort_by_key(|(id, record)| {
-            let made = progress.get(id).and_then(|saved| saved.part.as_ref()?.identity).is_some();
-            (!made, record.order)
-        });
-        for (id, record) in downloads.iter() {
-            let Some(saved) = progress.get_mut(id) else { continue };
-            let done = matches!(record.state, SavedState::Completed);
-            let Some(part) = saved.part.as_ref().filter(|_| !done) else { continue };
-            let dir = record.options.save_dir.clone().unwrap_or_else(|| self.config.download_dir.clone());
-            if !taken.insert((dir, part.part_name.clone())) && part.identity.is_none() {
-                saved.part = None;
-            }
-        }
     }
 
     fn insert(&mut self, now: Instant, id: DownloadId, record: DownloadRecord, saved: HttpSaved) -> EntryKey {

@@ -16,7 +16,7 @@ use crate::base::store::{StoreError, StoreOp, Table};
 use crate::base::{Instant, LinkInput, RangeSet};
 use crate::download::check;
 use crate::download::http::{self, HttpDownload, HttpSaved, Start};
-use crate::download::target::{self, DiskTag};
+use crate::download::target::{self, DiskTag, Part};
 use crate::download::{DownloadError, DownloadId};
 use bytes::Bytes;
 use core::time::Duration;
@@ -172,6 +172,7 @@ impl Engine {
     // ----- running ---------------------------------------------------------------------------------------------------
 
     fn start(&mut self, now: Instant, key: EntryKey) {
+        let part_is_taken = self.part_is_taken(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
         let id = entry.id;
         let plan = match entry.plan(&self.config) {
@@ -181,6 +182,9 @@ impl Engine {
         let mut saved = (*entry.saved).clone();
         let trusted = trusted_note(&mut saved, self.notes.remove(&id));
         entry.run = self.next_keys;
+        if part_is_taken {
+            saved.part = None;
+        }
         let start = Start { saved, trusted, keys: self.next_keys, rng: self.rng.fork(), wall: self.wall };
         self.next_keys += KEYS_EACH;
         entry.running = Some(Running::Http(Box::new(HttpDownload::new(now, plan, start))));
@@ -189,6 +193,22 @@ impl Engine {
         self.open_dir(now, key);
         self.progress_due.set(key, Some(now + PROGRESS_EVERY));
         self.touch(key);
+    }
+
+    /// Whether a download only meant to make a part, and another one has a part of that name or means to make it.
+    fn part_is_taken(&self, key: EntryKey) -> bool {
+        let Some(entry) = self.entries.get(key) else { return false };
+        let Some(part) = entry.saved.part.as_ref().filter(|part| part.identity.is_none()) else {
+            return false;
+        };
+        let dir = entry.save_dir(&self.config);
+        self.entries.iter().any(|(other_key, other)| {
+            let same = |theirs: &Part| theirs.part_name == part.part_name;
+            other_key != key
+                && other.state != DownloadState::Completed
+                && other.save_dir(&self.config) == dir
+                && other.saved.part.as_ref().is_some_and(same)
+        })
     }
 
     /// Opens the directory of a download, or shares it.
@@ -271,6 +291,7 @@ impl Engine {
                 let run = self.entries.get(key).map_or(0, |entry| entry.run);
                 self.journal.then(Then::Recorded(key, run));
             }
+            http::Output::Forgotten => self.save(key),
             http::Output::Durable => {
                 self.save(key);
                 if let Some(began) = self.checkpoint.began.take() {

@@ -128,4 +128,20 @@ fn part_of_another_download_is_not_taken_after_a_crash() {
         }
     }
     holds(1937);
+    // The same by a pause instead of a crash.
+    holds(8613);
+}
+
+/// The resource changed while a batch with the progress of its old version waited to be tried again: the file was emptied,
+/// and then the store was told that the old bytes were durable.
+#[test]
+fn progress_of_a_version_that_was_thrown_away_is_not_recorded() {
+    holds(184_854_351_966_449);
+}
+
+/// A part was gone when its download came back with everything in memory already: that was fetched again, and what was still
+/// in memory was written at the same time, over it.
+#[test]
+fn what_waits_in_memory_for_a_part_that_is_gone_is_not_written_over_its_successor() {
+    holds(13_397);
 }

@@ -66,6 +66,8 @@ pub enum Output {
     Record,
     /// Put [`HttpDownload::saved`] into the store some time.
     Durable,
+    /// What arrived is thrown away: what the store was to be told of it is not true any more.
+    Forgotten,
     /// Nothing may be asked of that host before then.
     Pace {
         /// The host.
@@ -477,6 +479,7 @@ impl HttpDownload {
         self.base = None;
         self.mirrors.forget_content();
         self.target.restart();
+        self.outputs.push_back(Output::Forgotten);
     }
 
     /// Ends all exchanges.

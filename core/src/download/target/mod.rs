@@ -654,7 +654,7 @@ impl Target {
         }
     }
 
-    fn drop_memory(&mut self) {
+    pub(super) fn drop_memory(&mut self) {
         let waiting: u64 = self.parked.drain(..).chain(self.runs.take()).map(|run| run.len).sum();
         self.in_memory = self.in_memory.saturating_sub(waiting);
     }

@@ -218,6 +218,7 @@ impl Target {
 
     /// What an earlier life left is gone, or must not be trusted.
     fn forget_progress(&mut self) {
+        // What is still in memory is fetched again too, and must not be written over it.
         self.drop_memory();
         self.written = RangeSet::new();
         self.total = None;

@@ -7,8 +7,8 @@ use crate::invariants::{Violation, broken};
 use crate::link::Dial;
 use crate::world::World;
 use core::time::Duration;
-use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::disk::HashAlgorithm;
+use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{ConflictPolicy, DownloadId, ExpectedChecksum};
 use gosh_dl_core::engine::DownloadState;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -337,6 +337,10 @@ impl<'a> Player<'a> {
             (host.tls, host.max_connections) = (Ok(()), usize::MAX);
             host.dial_all(Dial::Accept, address.as_slice());
             self.world.names.delay(&plan.name, crate::agenda::Latency::millis(1, 20));
+            if plan.limit.is_some() {
+                // Connections that were too many stay so for as long as they live.
+                self.world.end_connections(&plan.name, LinkError::Eof);
+            }
         }
         for source in self.scenario.downloads.iter().flat_map(|plan| &plan.sources) {
             self.serve(source, Behaviour::default(), true);
