@@ -338,8 +338,9 @@ impl<'a> Player<'a> {
             host.dial_all(Dial::Accept, address.as_slice());
             self.world.names.delay(&plan.name, crate::agenda::Latency::millis(1, 20));
             if plan.limit.is_some() {
-                // Connections that were too many stay so for as long as they live.
-                self.world.end_connections(&plan.name, LinkError::Eof);
+                // Connections that were too many stay so for as long as they live. A plain end would end a body that
+                // lasts as long as its connection, which nobody could tell from the whole.
+                self.world.end_connections(&plan.name, LinkError::Reset);
             }
         }
         for source in self.scenario.downloads.iter().flat_map(|plan| &plan.sources) {
