@@ -172,11 +172,17 @@ fn request(args: &GetArgs, entry: &Entry) -> Result<Request, UsageError> {
     for mirror in urls {
         options = options.mirror(checked_url(mirror)?);
     }
-    for header in args.header.iter().chain(&entry.headers) {
-        let (name, value) = parse_header(header)?;
+    let typed = args.header.iter().map(|header| ("--header ", header));
+    for (option, header) in typed.chain(entry.headers.iter().map(|header| ("header=", header))) {
+        let (name, value) = parse_header(option, header)?;
         options = options.header(name, value);
     }
     if !args.cookie.is_empty() {
+        if options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cookie")) {
+            return Err(UsageError(
+                "there are --cookie and a Cookie header; put all into one of them".to_owned(),
+            ));
+        }
         options = options
             .cookies(args.cookie.iter().map(|cookie| checked_cookie(cookie)).collect::<Result<Vec<_>, _>>()?);
     }
@@ -217,8 +223,8 @@ fn check_name(name: &str) -> Result<(), UsageError> {
 }
 
 /// RFC 9110 section 5.6.2: a name is a token; section 5.5: a value has no control characters but the tab.
-fn parse_header(header: &str) -> Result<(String, String), UsageError> {
-    let bad = |why: &str| UsageError(format!("--header \"{}\": {why}", text::escape(header)));
+fn parse_header(option: &str, header: &str) -> Result<(String, String), UsageError> {
+    let bad = |why: &str| UsageError(format!("{option}\"{}\": {why}", text::escape(header)));
     let (name, value) = header.split_once(':').ok_or_else(|| bad("a header is written \"Name: value\""))?;
     let name = name.trim();
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -227,6 +233,9 @@ fn parse_header(header: &str) -> Result<(String, String), UsageError> {
     }
     if !is_field_value(value) {
         return Err(bad("the value has a control character"));
+    }
+    if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+        return Err(bad("this header is set by the program itself and cannot be given"));
     }
     Ok((name.to_owned(), value.trim().to_owned()))
 }
@@ -272,6 +281,19 @@ pub(crate) fn io_message(error: &std::io::Error) -> String {
         None => message,
     }
 }
+
+/// What the engine refuses too, but only once it runs.
+const RESERVED: [&str; 9] = [
+    "Host",
+    "Range",
+    "If-Range",
+    "Accept-Encoding",
+    "Connection",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Expect",
+];
 
 #[cfg(test)]
 mod tests {
@@ -369,7 +391,7 @@ mod tests {
 
     #[test]
     fn wrong_usage_says_what_is_wrong() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 15] = [
             (&["-o", "n", "http://a/1", "http://a/2"], "--out is for a single file, and there are 2"),
             (&["--mirror", "http://b/", "http://a/1", "http://a/2"], "--mirror is for a single file"),
             (&["-o", "../n", "http://a/1"], "use --dir for the directory"),
@@ -380,7 +402,13 @@ mod tests {
             (&["http://a:x/"], "not a URL"),
             (&["-H", "no colon", "http://a/"], "\"Name: value\""),
             (&["-H", "A: b\nC: d", "http://a/"], "control character"),
+            (&["-H", "Host: x", "http://a/"], "--header \"Host: x\": this header is set by the program"),
+            (
+                &["-H", "accept-encoding: gzip", "http://a/"],
+                "--header \"accept-encoding: gzip\": this header",
+            ),
             (&["--cookie", "k", "http://a/"], "NAME=VALUE"),
+            (&["--cookie", "k=v", "-H", "cookie: l=w", "http://a/"], "--cookie and a Cookie header"),
             (&["--ca-certificate", "/does/not/exist", "http://a/"], "No such file"),
         ];
         for (arguments, part) in cases {
@@ -410,6 +438,9 @@ mod tests {
         std::fs::write(&list, "http://a/1\n\nnonsense\n").unwrap();
         let message = error(&["-i", list.to_str().unwrap()]);
         assert!(message.contains("line 3: nonsense: a URL begins with"), "{message}");
+        std::fs::write(&list, "http://a/1\n header=Range: bytes=0-1\n").unwrap();
+        let message = error(&["-i", list.to_str().unwrap()]);
+        assert!(message.contains("line 1: header=\"Range: bytes=0-1\": this header"), "{message}");
         std::fs::write(&list, "# nothing\n").unwrap();
         assert!(error(&["-i", list.to_str().unwrap()]).contains("no URL in the input file"));
         assert!(error(&["-i", "/does/not/exist"]).contains("No such file"));
