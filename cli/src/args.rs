@@ -3,10 +3,12 @@
 use crate::engine::Runtime;
 use crate::rate::{parse_rate, parse_seconds};
 use crate::storage::Storage;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use gosh_dl_core::base::disk::AllocationMode;
 use gosh_dl_core::download::{ConflictPolicy, DownloadPriority, ExpectedChecksum};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Fetches files over HTTP(S) with many connections, and goes on where it stopped.
@@ -22,7 +24,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Download files. Run the same command again to resume an interrupted one
-    #[command(after_long_help = GET_NOTES)]
+    #[command(after_long_help = format!("{GET_NOTES}\n\n{EXIT_CODES}"))]
     Get(Box<GetArgs>),
     /// Show the downloads that are not complete
     List(ListArgs),
@@ -55,7 +57,8 @@ pub(crate) struct GetArgs {
     /// Another URL of the same file (single file only; repeatable)
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) mirror: Vec<String>,
-    /// The digest the file must have (single file only): md5, sha-1, sha-256 or sha-512
+    /// The digest the file must have (single file only): md5, sha-1, sha-256 or sha-512, as algo=hex or
+    /// algo:hex
     #[arg(long, value_name = "ALGO=HEX")]
     pub(crate) checksum: Option<ExpectedChecksum>,
     /// A header to send (repeatable)
@@ -71,13 +74,16 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "S")]
     pub(crate) referer: Option<String>,
     /// When a file of that name exists: rename, overwrite, skip or fail [default: rename]
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, value_name = "POLICY", ignore_case = true)]
+    #[arg(value_parser = one_of::<ConflictPolicy>(&POLICIES), hide_possible_values = true)]
     pub(crate) on_conflict: Option<ConflictPolicy>,
     /// How room on the disk is reserved: none, sparse or full [default: none]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", ignore_case = true)]
+    #[arg(value_parser = one_of::<AllocationMode>(&MODES), hide_possible_values = true)]
     pub(crate) allocation: Option<AllocationMode>,
     /// The place in the queue: low, normal, high or critical
-    #[arg(short, long, value_name = "LEVEL", default_value_t)]
+    #[arg(short, long, value_name = "LEVEL", default_value_t, ignore_case = true)]
+    #[arg(value_parser = one_of::<DownloadPriority>(&LEVELS), hide_possible_values = true)]
     pub(crate) priority: DownloadPriority,
     /// Read URLs from a file, or from standard input with -
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -201,6 +207,18 @@ pub(crate) enum StateCommand {
     },
 }
 
+/// Reads what `T` reads, and names the values for completion and help.
+fn one_of<T>(values: &[&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(values.iter().copied()).try_map(|value| value.parse::<T>())
+}
+
+const POLICIES: [&str; 4] = ["rename", "overwrite", "skip", "fail"];
+const MODES: [&str; 3] = ["none", "sparse", "full"];
+const LEVELS: [&str; 4] = ["low", "normal", "high", "critical"];
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 all done, 1 some or all failed, 2 wrong usage, 130 interrupted (143 terminated, 129 hung up).";
 
@@ -234,6 +252,19 @@ mod tests {
         assert_eq!((get.transfer.connections, get.transfer.max_concurrent), (Some(8), Some(2)));
         assert_eq!((get.out.as_deref(), get.show.quiet, get.show.verbose), (Some("n"), true, 2));
         assert_eq!((get.header.len(), get.priority), (1, DownloadPriority::High));
+    }
+
+    #[test]
+    fn every_named_value_is_taken() {
+        for (option, values) in
+            [("--on-conflict", &POLICIES[..]), ("--allocation", &MODES), ("--priority", &LEVELS)]
+        {
+            for value in values {
+                for value in [(*value).to_owned(), value.to_uppercase()] {
+                    Cli::try_parse_from(["gosh-dl", "get", option, &value, "http://a/"]).unwrap();
+                }
+            }
+        }
     }
 
     #[test]
