@@ -47,14 +47,19 @@ pub(crate) struct Watch {
     open: HashSet<DownloadId>,
     /// Ended before they were known.
     early: HashSet<DownloadId>,
-    /// When those that run began, and with how many bytes.
-    began: HashMap<DownloadId, (Instant, u64)>,
+    /// When the engine was started.
+    start: Instant,
+    /// When those that run began.
+    began: HashMap<DownloadId, Instant>,
+    /// The bytes of each that were there before, where there were any.
+    before: HashMap<DownloadId, u64>,
 }
 
 impl Watch {
     /// Watches over `files` downloads, which [`run`](Self::run) is told of.
     pub(crate) fn new(engine: Engine, show: Show, files: usize) -> Self {
         let progress = if show.quiet || show.json { Progress::Hidden } else { Progress::new(show.bars) };
+        let before = engine.list().iter().map(|status| (status.id, status.progress.completed_size)).collect();
         Self {
             engine,
             show,
@@ -62,7 +67,9 @@ impl Watch {
             tally: Tally { files, ..Tally::default() },
             open: HashSet::new(),
             early: HashSet::new(),
+            start: Instant::now(),
             began: HashMap::new(),
+            before,
         }
     }
 
@@ -128,7 +135,7 @@ impl Watch {
             DownloadEvent::Completed { .. } => return self.on_completed(id),
             DownloadEvent::Failed { error, retryable, .. } => return self.on_failed(id, error, *retryable),
             DownloadEvent::Removed { .. } => return self.on_removed(id),
-            DownloadEvent::Progress { .. } if self.show.json => "progress",
+            DownloadEvent::Progress { .. } if self.show.json || self.before.contains_key(&id) => "progress",
             DownloadEvent::Added { .. } if self.show.json => "added",
             DownloadEvent::Paused { .. } if self.show.json => "paused",
             DownloadEvent::Resumed { .. } if self.show.json => "resumed",
@@ -136,8 +143,14 @@ impl Watch {
         };
         let Some(status) = self.engine.status(id) else { return };
         if matches!(event, DownloadEvent::Started { .. }) {
-            self.began.insert(id, (Instant::now(), status.progress.completed_size));
+            self.began.entry(id).or_insert_with(|| match status.state {
+                // This word of it comes late.
+                DownloadState::Completed => self.start,
+                _ => Instant::now(),
+            });
         }
+        // What was there before is thrown away where the file changed.
+        self.before.entry(id).and_modify(|before| *before = status.progress.completed_size.min(*before));
         if self.show.json {
             output::result(&json::event(word, &status));
         }
@@ -146,7 +159,7 @@ impl Watch {
     fn on_completed(&mut self, id: DownloadId) {
         self.end(id);
         self.tally.done += 1;
-        let began = self.began.remove(&id);
+        let (began, before) = (self.began.remove(&id), self.before.remove(&id));
         let Some(status) = self.engine.status(id) else { return };
         let size = status.progress.completed_size;
         self.tally.ended_bytes += size;
@@ -157,11 +170,14 @@ impl Watch {
         if self.show.json {
             output::result(&json::event("completed", &status));
         } else if !self.show.quiet {
-            let took = began.map(|(at, before)| (at.elapsed(), size.saturating_sub(before)));
-            let speed = took.map_or(String::new(), |(took, fetched)| {
-                format!(" in {}, {}", rate::elapsed(took), rate::speed(rate::average(fetched, took)))
-            });
-            let line = format!("saved {} ({}{speed})", path(&status), rate::bytes(size));
+            let took = began.unwrap_or(self.start).elapsed();
+            let fetched = size.saturating_sub(before.unwrap_or(0));
+            let speed = match rate::average(fetched, took) {
+                0 => String::new(),
+                speed => format!(", {}", rate::speed(speed)),
+            };
+            let (path, size, took) = (path(&status), rate::bytes(size), rate::elapsed(took));
+            let line = format!("saved {path} ({size} in {took}{speed})");
             self.progress.aside(|| output::result(&line));
         }
     }
