@@ -19,11 +19,19 @@ impl Failure {
     pub(crate) fn state(path: &Path, error: &StoreError) -> Self {
         let path = text::path(path);
         Self(match error {
-            StoreError::InUse => format!(
-                "the same download is already running in another process (state {path}); wait for it, or stop it first"
-            ),
+            StoreError::InUse => {
+                format!("{path}: the state file is in use by another process; wait for it, or stop it first")
+            }
             error => format!("{path}: {}; {}", text::escape(&error.to_string()), store_step(error)),
         })
+    }
+
+    /// The state file that is only of this very command is in use.
+    pub(crate) fn running(path: &Path) -> Self {
+        let path = text::path(path);
+        Self(format!(
+            "the same download is already running in another process (state {path}); wait for it, or stop it first"
+        ))
     }
 }
 
@@ -31,13 +39,18 @@ impl Failure {
 pub(crate) fn line(url: &str, error: &EngineError) -> String {
     let (url, message) = (text::url(url), error.to_string());
     let message = text::escape(&message);
-    // Many messages begin with the URL themselves; one that differs was redirected to, and stays.
-    let why = message.strip_prefix(&*url).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&message);
+    // Many messages begin with the URL or its origin themselves; one that differs was redirected to, and stays.
+    let is_said =
+        |head: &str| url.strip_prefix(head).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let why = message.split_once(": ").filter(|(head, _)| is_said(head)).map_or(&*message, |(_, why)| why);
     format!("{url}: {why}; {}", next_step(error))
 }
 
 fn next_step(error: &EngineError) -> &'static str {
     match error {
+        EngineError::Network { kind: NetworkErrorKind::Tls, message, .. } if message.contains(NO_TLS) => {
+            "the server may not speak TLS at that port; try http://"
+        }
         EngineError::Network { kind, retryable, .. } => network_step(*kind, *retryable),
         EngineError::Storage { kind, .. } => storage_step(*kind),
         EngineError::Protocol { kind, .. } => protocol_step(*kind),
@@ -59,7 +72,10 @@ fn network_step(kind: NetworkErrorKind, retryable: bool) -> &'static str {
             "check the address and the clock; --ca-certificate FILE trusts another authority"
         }
         NetworkErrorKind::TooManyRedirects => "check the URL; --max-redirects N allows more",
-        NetworkErrorKind::HttpStatus(401 | 403 | 407) => "check the URL, and what --header or --cookie sends",
+        NetworkErrorKind::HttpStatus(401) => {
+            "give user:password@ before the host in the URL, or --header 'Authorization: ...'"
+        }
+        NetworkErrorKind::HttpStatus(403 | 407) => "check the URL, and what --header or --cookie sends",
         NetworkErrorKind::HttpStatus(429 | 503) => "run the same command again later to resume",
         NetworkErrorKind::HttpStatus(400..=499) => "check the URL",
         _ if retryable => AGAIN,
@@ -99,11 +115,15 @@ fn store_step(error: &StoreError) -> &'static str {
     }
 }
 
+/// How core says that no certificate is to blame.
+const NO_TLS: &str = "the TLS protocol failed";
+
 const AGAIN: &str = "run the same command again to resume";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gosh_dl_core::base::TlsError;
 
     #[test]
     fn a_line_says_what_and_what_next_once() {
@@ -131,8 +151,38 @@ mod tests {
     #[test]
     fn a_state_in_use_is_explained() {
         let Failure(line) = Failure::state(Path::new("/s/x.redb"), &StoreError::InUse);
+        assert!(line.starts_with("/s/x.redb: the state file is in use by another process;"), "{line}");
+        let Failure(line) = Failure::running(Path::new("/s/x.redb"));
         assert!(
             line.starts_with("the same download is already running in another process (state /s/x.redb);")
         );
+    }
+
+    #[test]
+    fn the_origin_is_said_once_and_another_stays() {
+        let refused = |origin: &str| EngineError::Network {
+            kind: NetworkErrorKind::ConnectionRefused,
+            message: format!("{origin}: the connection was refused"),
+            retryable: true,
+        };
+        let line = |origin| line("http://h.example:81/a", &refused(origin));
+        assert!(
+            line("http://h.example:81").starts_with("http://h.example:81/a: the connection was refused;")
+        );
+        for other in ["http://h.example:8", "http://other.example"] {
+            let line = line(other);
+            assert!(line.starts_with(&format!("http://h.example:81/a: {other}: the connection")), "{line}");
+        }
+    }
+
+    #[test]
+    fn tls_where_there_is_none_is_explained() {
+        let error = |why: TlsError| EngineError::Network {
+            kind: NetworkErrorKind::Tls,
+            message: why.to_string(),
+            retryable: false,
+        };
+        assert!(line("https://h/", &error(TlsError::Protocol)).ends_with("; try http://"));
+        assert!(line("https://h/", &error(TlsError::Expired)).contains("--ca-certificate FILE"));
     }
 }

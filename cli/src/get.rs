@@ -7,6 +7,7 @@ use crate::settings::{Get, Request, Show};
 use crate::state::{self, Announced, Found, Known, State};
 use crate::text;
 use crate::watch::{Pending, Refused, go_on};
+use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineError, StorageErrorKind};
 use std::collections::{HashMap, HashSet};
@@ -34,7 +35,9 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
         Some(path) => path,
         None => state::directory()?.join(state::file_name(&get.requests, get.storage)),
     };
-    let mut state = State::open(&path, get.storage)?;
+    let blocked =
+        if is_kept { |path: &Path| Failure::state(path, &StoreError::InUse) } else { Failure::running };
+    let mut state = State::open(&path, get.storage, blocked)?;
     let mut busy = HashMap::new();
     if !is_kept {
         let keys: Vec<_> = get.requests.iter().map(Request::key).collect();

@@ -95,7 +95,11 @@ fn unparsed(error: &clap::Error) -> u8 {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: "))
         .collect();
-    usage(&text::escape(&told.join("; ").replace(":; ", ": ")))
+    let mut why = told.join("; ").replace(":; ", ": ");
+    if matches!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument) && why.contains("<URL>") {
+        why.push_str(", or -i FILE to read them from");
+    }
+    usage(&text::escape(&why))
 }
 
 fn usage(why: &str) -> u8 {

@@ -51,15 +51,15 @@ pub(crate) enum Found {
 }
 
 impl State {
-    /// Opens a state file, or makes a new one of the kind `new`.
-    pub(crate) fn open(path: &Path, new: Storage) -> Result<Self, Failure> {
+    /// Opens a state file, or makes a new one of the kind `new`. `in_use` says what it means that another process has it.
+    pub(crate) fn open(path: &Path, new: Storage, in_use: fn(&Path) -> Failure) -> Result<Self, Failure> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             create_private_dir(parent)
                 .map_err(|error| Failure::state(parent, &StoreError::Io(io_message(&error))))?;
         }
         match look_at(path, new) {
             Found::Open(state) => Ok(state),
-            Found::InUse(path) => Err(Failure::state(&path, &StoreError::InUse)),
+            Found::InUse(path) => Err(in_use(&path)),
             Found::Broken(path, error) => Err(Failure::state(&path, &error)),
         }
     }

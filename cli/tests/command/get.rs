@@ -2,6 +2,7 @@
 
 use crate::lab::{Home, content};
 use crate::origin::{Origin, Resource};
+use std::io::{Read as _, Write as _};
 
 #[test]
 fn a_file_is_saved_and_no_state_is_left() {
@@ -57,6 +58,29 @@ fn a_missing_file_is_one_line_and_code_1() {
     assert!(ended.stderr.starts_with(&format!("gosh-dl: {url}: ")), "{}", ended.stderr);
     assert!(ended.stderr.contains("404") && ended.stderr.ends_with("; check the URL\n"), "{}", ended.stderr);
     assert_eq!((home.names(), home.states()), (vec![], vec![]));
+}
+
+#[test]
+fn the_next_step_is_named() {
+    let (home, origin) = (Home::new(), Origin::new());
+    let locked = origin.put("/locked", Resource::status("401 Unauthorized"));
+    let ended = home.run(&["get", &locked]).expect(1);
+    assert!(ended.stderr.contains("give user:password@ before the host"), "{}", ended.stderr);
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let plain = format!("https://{}/a", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut hello = [0; 4096];
+            let _ = stream.read(&mut hello);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let ended = home.run(&["get", "--max-tries", "1", &plain]).expect(1);
+    assert!(ended.stderr.contains("the server may not speak TLS at that port"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("127.0.0.1").count(), 1, "{}", ended.stderr);
+    assert!(home.run(&["get"]).expect(2).stderr.contains("-i FILE"));
+    let ended = home.run(&["get", "-H", "Host: x", &locked]).expect(2);
+    assert!(ended.stderr.contains("--header \"Host: x\""), "{}", ended.stderr);
 }
 
 #[test]

@@ -132,6 +132,20 @@ fn a_new_cookie_is_used_when_run_again() {
 }
 
 #[test]
+fn a_state_file_in_use_by_another_download_says_so() {
+    let (home, origin) = (Home::new(), Origin::new());
+    let (url, _) = part_sent(&origin);
+    let mut first = home.start(&["get", "--json", "--state", "s.redb", &url]);
+    first.wait_for_bytes(1);
+    let other = origin.put("/other", Resource::new(""));
+    let second = home.run(&["get", "--state", "s.redb", &other]).expect(1);
+    assert_eq!(
+        second.stderr,
+        "gosh-dl: s.redb: the state file is in use by another process; wait for it, or stop it first\n"
+    );
+}
+
+#[test]
 fn list_resume_and_cancel_know_what_is_left() {
     let (home, origin) = (Home::new(), Origin::new());
     let (url, body) = part_sent(&origin);
