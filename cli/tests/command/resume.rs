@@ -226,3 +226,35 @@ fn a_named_state_is_kept_and_lists_what_is_complete() {
     let missing = home.run(&["list", "--state", "missing.redb"]).expect(1);
     assert!(missing.stderr.contains("no such state file"), "{}", missing.stderr);
 }
+
+#[cfg(unix)]
+#[test]
+fn states_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for storage in ["redb", "sqlite"] {
+        let (home, origin) = (Home::new(), Origin::new());
+        let (url, _) = part_sent(&origin);
+        let mut first = home.start(&["get", "--json", "--storage", storage, &url]);
+        first.wait_for_bytes(SURE);
+        let names = home.states();
+        assert!(names.len() > 2, "{names:?}");
+        for name in names {
+            let found = std::fs::metadata(home.file("../state/gosh-dl").join(&name)).unwrap();
+            assert_eq!(found.permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_list_that_cannot_be_written_is_an_error() {
+    let (home, origin) = (Home::new(), Origin::new());
+    let (url, _) = part_sent(&origin);
+    let mut first = home.start(&["get", "--json", &url]);
+    first.wait_for_bytes(1);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = home.command(&["list"]).stdout(full).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write to standard output: "), "{stderr}");
+}
