@@ -106,7 +106,10 @@ impl Handle {
         match self.status(id).map(|status| status.state) {
             None => return Err(EngineError::NotFound(id.to_string())),
             Some(DownloadState::Completed) => return Ok(()),
-            Some(DownloadState::Error { message, .. }) => return Err(EngineError::Failed(message)),
+            Some(DownloadState::Error { message, .. }) => {
+                let error = self.shared.view(|engine, _| engine.error(id));
+                return Err(error.unwrap_or(EngineError::Failed(message)));
+            }
             Some(_) => {}
         }
         while let Some(event) = events.recv().await {

@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) saved: Box<HttpSaved>,
     pub(super) running: Option<Running>,
     pub(super) intent: Option<Intent>,
+    /// Why it failed, if it did in this process.
+    pub(super) error: Option<EngineError>,
     /// Which run of it this is; 0 before the first.
     pub(super) run: u64,
     /// Whether a cancel that waits for a check removes the file too.

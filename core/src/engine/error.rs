@@ -71,7 +71,7 @@ pub enum EngineError {
         /// The state it is in.
         current_state: String,
     },
-    /// The download failed earlier, for this reason.
+    /// The download failed in an earlier life of the engine, for this reason.
     #[error("{0}")]
     Failed(String),
     /// The engine is shutting down or gone.

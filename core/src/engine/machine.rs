@@ -352,6 +352,12 @@ impl Engine {
         all.into_iter().map(|(_, entry)| entry.status(now, &self.config)).collect()
     }
 
+    /// Why a download failed; `None` where it did not, or not in this process.
+    pub fn error(&self, id: DownloadId) -> Option<EngineError> {
+        let entry = self.entries.get(*self.by_id.get(&id)?)?;
+        entry.error.clone().filter(|_| matches!(entry.state, DownloadState::Error { .. }))
+    }
+
     /// Sums over all downloads.
     pub fn global_stats(&mut self, now: Instant) -> GlobalStats {
         let running: Vec<EntryKey> = self.queue.running().collect();
@@ -416,6 +422,7 @@ impl Engine {
             saved: Box::new(saved),
             running: None,
             intent: None,
+            error: None,
             run: 0,
             delete_files: false,
             touched: false,
@@ -494,6 +501,7 @@ impl Engine {
         }
         let id = entry.id;
         let old_state = core::mem::replace(&mut entry.state, new_state.clone());
+        tracing::info!(%id, from = old_state.name(), to = new_state.name(), "download");
         self.outputs.push_back(Output::Event(DownloadEvent::StateChanged { id, old_state, new_state }));
     }
 

@@ -484,7 +484,8 @@ impl Engine {
     }
 
     pub(super) fn fail_entry(&mut self, key: EntryKey, error: EngineError) {
-        let Some(entry) = self.entries.get(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.error = Some(error.clone());
         let (id, retryable) = (entry.id, error.is_retryable());
         let state =
             DownloadState::Error { kind: error.kind().to_owned(), message: error.to_string(), retryable };
