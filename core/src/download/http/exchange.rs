@@ -248,6 +248,11 @@ impl HttpDownload {
         }
         let Some(segments) = &mut self.segments else { return };
         match segments.remaining(key) {
+            // It was asked before the file was known, and by now others fetch it.
+            None if segments.owners() > 0 => {
+                self.close_slot(now, key);
+                return;
+            }
             Some(_) => segments.set_covers(key, range.end),
             None => segments.take(key, range.clone(), range.end),
         }
@@ -332,6 +337,16 @@ impl HttpDownload {
             }
             Stage::Receiving { next, covers } => {
                 let (offset, covers) = (*next, *covers);
+                let pos = self
+                    .segments
+                    .as_ref()
+                    .and_then(|segments| segments.remaining(key))
+                    .map(|rest| rest.start);
+                if pos != Some(offset) {
+                    // Bytes behind a segment's end were passed over: what follows them has no place.
+                    self.close_slot(now, key);
+                    return;
+                }
                 *next += len;
                 let beyond = *next > covers;
                 let index = slot.mirror;

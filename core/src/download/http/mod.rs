@@ -456,8 +456,7 @@ impl HttpDownload {
     /// A wrong digest may be the work of one lying mirror: each is then tried alone.
     fn on_mismatch(&mut self, now: Instant, actual: super::ExpectedChecksum) {
         let next = self.solo.map_or(0, |MirrorIndex(tried)| tried + 1);
-        let mixed = self.mirrors.iter().filter(|(_, mirror)| mirror.delivered).count() > 1;
-        if (mixed || self.solo.is_some()) && next < self.plan.urls.len() {
+        if self.plan.urls.len() > 1 && next < self.plan.urls.len() {
             self.solo = Some(MirrorIndex(next));
             self.restart(now);
             return;
