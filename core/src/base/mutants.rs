@@ -24,8 +24,6 @@ pub enum Mutant {
     NoHostCap,
     /// Forgets what was in a batch that failed.
     DropFailedBatch,
-    /// Retries at once.
-    NoBackoff,
     /// Closes no files.
     LeakFile,
     /// Closes a directory that is still being opened.
@@ -36,7 +34,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::SyncNothing,
         Self::SkipEntrySync,
         Self::SkipFinalSync,
@@ -47,7 +45,6 @@ impl Mutant {
         Self::IgnoreDigest,
         Self::NoHostCap,
         Self::DropFailedBatch,
-        Self::NoBackoff,
         Self::LeakFile,
         Self::CloseDirEarly,
         Self::AcknowledgeEarly,

@@ -1,7 +1,6 @@
 //! Policy: how long to wait before the next try: exponential backoff with jitter.
 
 use crate::base::Rng;
-use crate::base::mutants::{self, Mutant};
 use core::time::Duration;
 
 /// Waits that double from a first length up to a longest one, each varied by up to a quarter either way, so that
@@ -37,9 +36,6 @@ impl Backoff {
         let doublings = self.failures.min(MAX_DOUBLINGS);
         self.failures = self.failures.saturating_add(1);
         let even = self.first.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max);
-        if mutants::is(Mutant::NoBackoff) {
-            return Duration::ZERO;
-        }
         rng.jitter(even.min(LONGEST))
     }
 
