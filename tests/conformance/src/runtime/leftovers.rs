@@ -49,8 +49,9 @@ pub fn engines_in_a_child(rig: &impl Rig, backend: &impl Backend) {
 
 fn live(rig: &impl Rig, backend: &impl Backend, server: &Server, in_order: bool) {
     let home = Home::new(backend);
-    let engine = home.start(rig);
+    // Counted first: an engine that finds the download in its store asks at once.
     let requests = server.requests.load(Ordering::SeqCst);
+    let engine = home.start(rig);
     let added = wait(engine.add_http(&server.url("file"), DownloadOptions::new()));
     // A volatile store is the same for all engines: the one before left the download in it, and it goes on.
     assert!(matches!(added, Ok(_) | Err(EngineError::AlreadyExists(_))), "{added:?}");
