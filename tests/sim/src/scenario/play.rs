@@ -489,4 +489,4 @@ const FINISH_LIMIT: Duration = Duration::from_secs(1200);
 const MAX_RESUMES: usize = 4;
 
 /// A few megabytes in single bytes are many steps; a loop is more.
-const MAX_STEPS: u64 = 5_000_000;
+const MAX_STEPS: u64 = 40_000_000;
