@@ -103,7 +103,7 @@ impl Dice {
             .max_retries(self.pick(&[2, 5, 5, 0]))
             .retry_delay(self.millis(100, 2000))
             .keep_alive(self.millis(500, 20_000));
-        let limit = self.one_in(4).then(|| self.between(200_000, 40_000_000));
+        let limit = self.one_in(4).then(|| self.between(200_000, 5_000_000));
         EngineConfig::new()
             .max_concurrent_downloads(self.pick(&[1, 2, 5]))
             .max_connections_per_download(self.pick(&[1, 3, 8, 16]))
