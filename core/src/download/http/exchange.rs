@@ -223,9 +223,12 @@ impl HttpDownload {
     ) {
         let Some(index) = self.slots.get(key).map(|slot| slot.mirror) else { return };
         let validator = head.validator();
-        if let (Some(base), None) = (&self.base, &self.mirrors.at(index).validator)
+        // Whatever was compared before: the answer itself, or what its mirror said, must be of the file that was begun.
+        let known = self.mirrors.at(index).validator.clone().filter(|_| !super::plan::is_some(&validator));
+        let claimed = known.unwrap_or_else(|| validator.clone());
+        if let Some(base) = &self.base
             && self.plan.target.checksum.is_none()
-            && !same_file(base, &validator)
+            && !same_file(base, &claimed)
         {
             let url = self.mirrors.at(index).url.clone();
             self.put_aside(now, key, DownloadError::OtherFile { url });
