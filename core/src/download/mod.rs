@@ -7,6 +7,7 @@ pub mod http;
 pub mod id;
 pub mod options;
 pub mod target;
+pub mod torrent;
 
 pub use backoff::Backoff;
 pub use error::DownloadError;

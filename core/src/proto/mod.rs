@@ -2,3 +2,5 @@
 
 pub mod dial;
 pub mod http;
+pub mod peer;
+pub mod tracker;

@@ -2,4 +2,7 @@
 
 pub mod bencode;
 pub mod http;
+pub mod peer;
 pub mod printable;
+pub mod torrent;
+pub mod tracker;

@@ -1,0 +1,1 @@
+//! Machine: the trackers of one torrent (BEP 12).

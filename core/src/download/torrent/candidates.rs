@@ -1,0 +1,1 @@
+//! Policy: which addresses are tried, and when.

@@ -1,0 +1,1 @@
+//! Policy: which peers may download from us.

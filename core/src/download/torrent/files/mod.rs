@@ -1,0 +1,1 @@
+//! Machine: the files of one torrent.

@@ -1,0 +1,1 @@
+//! Policy: which bytes of which files a piece is made of.

@@ -1,0 +1,1 @@
+//! Policy: which block is asked for next.

@@ -1,0 +1,1 @@
+//! Policy: how many requests are under way with one peer.

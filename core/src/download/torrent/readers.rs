@@ -1,0 +1,1 @@
+//! Policy: what those who read while it loads need first.

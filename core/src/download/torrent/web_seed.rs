@@ -1,0 +1,1 @@
+//! Machine: a web server that has the files of a torrent (BEP 17, 19).

@@ -1,0 +1,1 @@
+//! Conversation: with one peer (BEP 3, 6, 10).

@@ -1,0 +1,1 @@
+//! Conversation: with one tracker over UDP (BEP 15).
