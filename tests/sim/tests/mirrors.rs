@@ -5,7 +5,7 @@ use gosh_dl_core::base::disk::HashAlgorithm;
 use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
 use gosh_dl_core::engine::DownloadState;
-use gosh_dl_sim::{Behaviour, Content, Cut, Dial, End, Ranges, Refusal, Resource, World};
+use gosh_dl_sim::{Behaviour, Content, Cut, Dial, End, Framing, Ranges, Refusal, Resource, Since, World};
 
 const A: &str = "http://a.example/file.bin";
 const B: &str = "http://b.example/pub/file.bin";
@@ -96,6 +96,49 @@ fn mirror_that_says_sorry_with_status_200_is_never_mixed_in() {
         let (_, state) = fetch(lying, DownloadOptions::new());
         assert_eq!(state, DownloadState::Completed, "from request {from}");
     }
+}
+
+/// Several connections to the second mirror had asked before any was answered. The first answer was of the file that was
+/// begun; what another one said of its version was then compared with nothing.
+#[test]
+fn mirror_that_changes_between_its_first_answers_is_not_mixed_in() {
+    let version = |seed| Content::generated(seed, 2 * MIB);
+    let changing = Resource::new(version(1))
+        .then(Since::Requests(1), version(2))
+        .behave(Behaviour { delay: Duration::from_secs(3), ..Behaviour::default() });
+    let mut world = World::new(4);
+    world.serve(A, Resource::new(version(1))).profile.down_rate = Some(200_000);
+    world.serve(B, changing).profile.down_rate = Some(200_000);
+    let id = world.add(A, DownloadOptions::new().mirror(B).max_connections(2usize));
+    world.run_for(Duration::from_secs(2));
+    world.host("a.example").dial_all(Dial::Fail(LinkError::Refused), &[[198, 18, 0, 1].into()]);
+    world.end_connections("a.example", LinkError::Reset);
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
+/// Two files of different lengths had the same ETag at two hosts, and the second host never said how long its file was.
+#[test]
+fn mirror_that_never_tells_its_length_is_not_mixed_in() {
+    let longer = Content::generated(2, 17 * MIB);
+    for framing in [Framing::Length, Framing::UntilClose] {
+        let silent = Behaviour { ranges: Ranges::UnknownTotal, framing, ..Behaviour::default() };
+        let (_, state) = fetch(Resource::new(longer.clone()).behave(silent), DownloadOptions::new());
+        assert_eq!(state, DownloadState::Completed);
+    }
+}
+
+/// The first URL told the length and sent nothing. The second, longer one was fetched in its place, up to that length.
+#[test]
+fn mirror_that_only_ends_its_answer_is_not_cut_to_the_length_of_another() {
+    let longer = Content::generated(2, 17 * MIB);
+    let behaviour = Behaviour { ranges: Ranges::None, framing: Framing::UntilClose, ..Behaviour::default() };
+    let cut = Some(Cut::always(0, End::Reset));
+    let mut world = World::new(4);
+    world.serve(A, file().behave(Behaviour { cut, ..Behaviour::default() }));
+    world.serve(B, Resource::new(longer.clone()).behave(behaviour));
+    let id = world.add(A, DownloadOptions::new().mirror(B));
+    world.expect(id, longer);
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
 }
 
 #[test]

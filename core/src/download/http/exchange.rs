@@ -177,7 +177,7 @@ impl HttpDownload {
         self.rtt = if self.received == 0 { rtt } else { self.rtt.min(rtt) };
         let url = self.mirrors.at(index).url.clone();
         match judge(&expected, head) {
-            Verdict::Partial { range, total: Some(total) } => {
+            Verdict::Partial { range, total: Some(total) } if self.knows_length(index, head) => {
                 self.on_content(now, key, head, range, Some(total))
             }
             Verdict::Partial { .. } | Verdict::RangeRefused => self.without_ranges(now, key),
@@ -202,6 +202,14 @@ impl HttpDownload {
             }
             Verdict::Bad(problem) => self.give_up(now, key, DownloadError::BadResponse { url, problem }),
         }
+    }
+
+    /// Whether the length is that of this mirror's file: equal ETags of two hosts prove nothing, so without a digest the
+    /// lengths have to be equal too.
+    fn knows_length(&self, index: MirrorIndex, head: &ResponseHead) -> bool {
+        let says = || head.content_range().ok().flatten().is_some_and(|range| range.total.is_some());
+        let accepted = self.base.is_none() || self.mirrors.at(index).validator.is_some();
+        accepted || self.plan.target.checksum.is_some() || says()
     }
 
     /// Some servers label `x.tar.gz` as gzip-encoded tar; then the bytes are the file.
@@ -301,8 +309,8 @@ impl HttpDownload {
         if others {
             self.close_others(now, key);
         }
-        if !same && !nothing_yet {
-            // Nothing says that this is the version of which we have parts.
+        if !same && (total.is_none() || !nothing_yet) {
+            // Nothing says that this is the version of which we have parts, or know the length.
             self.reset_content();
             self.mirrors.at_mut(index).ranges = Ranges::No;
             self.on_content(now, key, head, 0..total.unwrap_or(u64::MAX), total);
