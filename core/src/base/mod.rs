@@ -1,6 +1,7 @@
 //! Floor 0: what every other floor is built from. No protocol, no policy of a download.
 
 pub mod bitfield;
+pub mod block_data;
 pub mod bucket;
 pub mod deadlines;
 pub mod disk;
@@ -17,6 +18,7 @@ pub mod slab;
 pub mod store;
 
 pub use bitfield::Bitfield;
+pub use block_data::BlockData;
 pub use bucket::TokenBucket;
 pub use deadlines::Deadlines;
 pub use file_name::FileName;

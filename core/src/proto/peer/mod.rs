@@ -1,1 +1,20 @@
-//! Conversation: with one peer (BEP 3, 6, 10).
+//! Conversation: with one peer (BEP 3, 6, 9, 10, 11, 21, 54).
+//!
+//! ```text
+//! outgoing: Peer::connecting --Opened--> sends its handshake --68 bytes--> Greeted
+//! incoming: Greeting --68 bytes--> Done: the torrent is found --> Peer::accepted --> Greeted
+//!
+//! Greeted --> announce_have(..) at once, then commands and messages in any order --> Closed
+//! ```
+
+mod config;
+mod greeting;
+mod machine;
+mod output;
+mod violation;
+
+pub use config::PeerConfig;
+pub use greeting::{Arrival, Greeting, GreetingOutput};
+pub use machine::{FileSpan, Peer};
+pub use output::{CloseReason, Output};
+pub use violation::Violation;
