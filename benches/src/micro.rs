@@ -209,6 +209,7 @@ impl World {
                 (end.head, end.body) = (head, body);
             }
             LinkOutput::Credit(more) => self.links.entry(link).or_default().credit += u64::from(more),
+            LinkOutput::SendFile { .. } => {}
             LinkOutput::Close => drop(self.links.remove(&link)),
         }
         self.serve(link);

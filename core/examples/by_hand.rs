@@ -114,6 +114,7 @@ impl World {
                 self.links.entry(link).or_default().reply = reply;
             }
             LinkOutput::Credit(more) => self.links.entry(link).or_default().credit += more as usize,
+            LinkOutput::SendFile { .. } => {}
             LinkOutput::Close => drop(self.links.remove(&link)),
         }
         let Some(end) = self.links.get_mut(&link) else { return };

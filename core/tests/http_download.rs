@@ -96,6 +96,9 @@ impl Play {
             }
             Output::Link(_, LinkOutput::Send(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
             Output::Link(_, LinkOutput::Credit(bytes)) => format!("credit {bytes}"),
+            Output::Link(_, LinkOutput::SendFile { file, offset, len }) => {
+                format!("send {len} at {offset} of {file:?}")
+            }
             Output::Link(_, LinkOutput::Close) => "hang up".to_owned(),
             Output::Disk(_, DiskOp::Close { .. }) => "disk Close".to_owned(),
             Output::Disk(tag, _) => format!("disk {tag:?}"),

@@ -213,7 +213,7 @@ impl Shared {
 
     fn perform(&self, output: Output, transport: &mut impl Transport) {
         match output {
-            Output::Connect { link, to, tls } => transport.connect(link, to, tls),
+            Output::Connect { link, to, tls, .. } => transport.connect(link, to, tls),
             Output::Link { link, output } => transport.link(link, output),
             Output::Disk { key, op } => self.disk.submit(key, op),
             Output::Store { batch, ops } => self.store.commit(batch, ops),

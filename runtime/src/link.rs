@@ -126,6 +126,8 @@ impl LinkOrders {
         let mut orders = self.state();
         match output {
             LinkOutput::Send(bytes) => orders.send.push_back(bytes),
+            // Not yet.
+            LinkOutput::SendFile { .. } => orders.close = true,
             LinkOutput::Credit(bytes) => orders.credit += u64::from(bytes),
             LinkOutput::Close => orders.close = true,
         }

@@ -1,6 +1,7 @@
-//! The vocabulary of links: byte streams under a machine, with credit instead of callbacks.
+//! The vocabulary of the network: links, which are byte streams with credit instead of callbacks, and who listens where.
 
 use super::Key;
+use super::disk::FileKey;
 use bytes::{Bytes, BytesMut};
 
 /// What a [`LinkKey`] names.
@@ -8,6 +9,19 @@ use bytes::{Bytes, BytesMut};
 pub enum LinkTag {}
 /// Names a link; generational, so a late input for a link that is gone is recognised.
 pub type LinkKey = Key<LinkTag>;
+
+/// Names a place where connections are accepted. Chosen by core, never reused within one engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerKey(pub u64);
+
+/// Names a connection that was accepted and that core has not taken yet. Chosen by the driver, never reused while its
+/// engine lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArrivalKey(pub u64);
+
+/// Names a UDP socket. Chosen by core, never reused within one engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UdpKey(pub u64);
 
 /// What a link reports upwards.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,13 +43,24 @@ pub enum LinkInput {
 pub enum LinkOutput {
     /// Send these bytes after all earlier ones.
     Send(Bytes),
+    /// Send this part of an open file after all earlier bytes; [`LinkInput::Sent`] counts it like them. Core may close
+    /// the file right after. A file that is not open, cannot be read or is shorter closes the link with
+    /// [`LinkError::Io`].
+    SendFile {
+        /// The file.
+        file: FileKey,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// How many bytes.
+        len: u32,
+    },
     /// This many more bytes may be read; cumulative, like an HTTP/2 window.
     Credit(u32),
     /// Send what is queued, then close. Nothing more is read.
     Close,
 }
 
-/// Why a link closed.
+/// Why a link closed, or a socket could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
@@ -60,6 +85,15 @@ pub enum LinkError {
     /// This process or machine has no free descriptor, port or buffer.
     #[error("out of descriptors or ports")]
     OutOfResources,
+    /// Another socket has that address and port already.
+    #[error("the address is in use")]
+    AddressInUse,
+    /// This machine does not have that address.
+    #[error("the address is not one of this machine's")]
+    AddressNotAvailable,
+    /// The user may not do that (a port below 1024, a firewall).
+    #[error("permission denied")]
+    PermissionDenied,
     /// The TLS handshake or a TLS record was wrong.
     #[error("TLS failed: {0}")]
     Tls(TlsError),

@@ -2,10 +2,10 @@
 
 use super::{DownloadEvent, EngineError};
 use crate::base::disk::{DiskOp, DiskResult};
-pub use crate::base::link::{LinkKey, LinkTag, ResolveError};
+pub use crate::base::link::{ArrivalKey, LinkKey, LinkTag, ListenerKey, ResolveError, UdpKey};
 use crate::base::store::{StoreError, StoreOp};
-use crate::base::{LinkInput, LinkOutput};
-use bytes::Bytes;
+use crate::base::{LinkError, LinkInput, LinkOutput};
+use bytes::{Bytes, BytesMut};
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -42,6 +42,38 @@ pub enum Input {
         link: LinkKey,
         /// What.
         input: LinkInput,
+    },
+    /// [`Output::Listen`] has its result.
+    Listening {
+        /// Which.
+        listener: ListenerKey,
+        /// Where it listens, with the port that a port of 0 became, or why it does not; then the key is dead.
+        result: Result<SocketAddr, LinkError>,
+    },
+    /// Somebody has connected. Core answers with [`Output::Adopt`] or [`Output::Dismiss`], and soon: few may wait.
+    Accepted {
+        /// Where.
+        listener: ListenerKey,
+        /// Names the connection until then.
+        arrival: ArrivalKey,
+        /// Who.
+        from: SocketAddr,
+    },
+    /// [`Output::Bind`] has its result.
+    Bound {
+        /// Which.
+        socket: UdpKey,
+        /// Where it is, with the port that a port of 0 became, or why it is not; then the key is dead.
+        result: Result<SocketAddr, LinkError>,
+    },
+    /// A datagram came. Many may be lost before: in the network, or because nobody took them in time.
+    Datagram {
+        /// On which socket.
+        socket: UdpKey,
+        /// From where; an IPv4 address is never given as a mapped IPv6 one.
+        from: SocketAddr,
+        /// What, whole.
+        bytes: BytesMut,
     },
     /// A disk operation ended.
     Disk {
@@ -82,8 +114,58 @@ pub enum Output {
         link: LinkKey,
         /// Where to.
         to: SocketAddr,
+        /// The address of this machine that it must come from, of the same family; `None` is whatever the system takes.
+        from: Option<IpAddr>,
         /// Whether and how to secure it.
         tls: Option<TlsRequest>,
+    },
+    /// Accept connections over TCP. An IPv6 address takes no IPv4 connections. → [`Input::Listening`], and where that is
+    /// well, [`Input::Accepted`] for each.
+    Listen {
+        /// Names the place from now on.
+        listener: ListenerKey,
+        /// Where; port 0 is any free one.
+        on: SocketAddr,
+    },
+    /// Accept no more. Connections that core has adopted stay; those that wait are closed. The key is dead at once.
+    Unlisten {
+        /// Which.
+        listener: ListenerKey,
+    },
+    /// Take a connection over: it is a link from now on, open already, so that no [`LinkInput::Opened`] follows. One that
+    /// is gone by now is answered with [`LinkInput::Closed`].
+    Adopt {
+        /// Which.
+        arrival: ArrivalKey,
+        /// Names the link from now on.
+        link: LinkKey,
+    },
+    /// Close a connection that is not wanted.
+    Dismiss {
+        /// Which.
+        arrival: ArrivalKey,
+    },
+    /// Make a UDP socket. An IPv6 one takes no IPv4 datagrams. → [`Input::Bound`], and where that is well,
+    /// [`Input::Datagram`] for each.
+    Bind {
+        /// Names the socket from now on.
+        socket: UdpKey,
+        /// Where; port 0 is any free one.
+        on: SocketAddr,
+    },
+    /// Close a UDP socket. The key is dead at once.
+    Unbind {
+        /// Which.
+        socket: UdpKey,
+    },
+    /// Send a datagram. It may be lost: in the network, because it is too large, or because more is asked for than leaves.
+    Datagram {
+        /// On which socket.
+        socket: UdpKey,
+        /// Where to.
+        to: SocketAddr,
+        /// What, whole.
+        bytes: Bytes,
     },
     /// Do something on a link. For [`LinkOutput::Close`] no [`LinkInput::Closed`] follows: the key is dead at once.
     Link {

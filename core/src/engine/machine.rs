@@ -147,6 +147,9 @@ impl Engine {
         match input {
             Input::Resolved { query, result } => self.links.handle_resolved(now, query, result),
             Input::Link { link, input } => self.on_link(now, link, input),
+            // Nothing here takes connections or datagrams yet.
+            Input::Accepted { arrival, .. } => self.outputs.push_back(Output::Dismiss { arrival }),
+            Input::Listening { .. } | Input::Bound { .. } | Input::Datagram { .. } => {}
             Input::Disk { key, result } => self.on_disk(now, key, result),
             Input::Stored { batch, result } => self.on_stored(now, batch, &result),
             Input::WallClock { unix_millis } => self.wall = WallClock::new(now, unix_millis),

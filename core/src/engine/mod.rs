@@ -19,7 +19,10 @@ pub mod status;
 pub use config::{EngineConfig, HttpConfig};
 pub use error::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
 pub use event::DownloadEvent;
-pub use io::{Answer, BatchKey, DiskKey, Input, LinkKey, Output, QueryKey, ResolveError, TlsRequest, Token};
+pub use io::{
+    Answer, ArrivalKey, BatchKey, DiskKey, Input, LinkKey, ListenerKey, Output, QueryKey, ResolveError,
+    TlsRequest, Token, UdpKey,
+};
 pub use machine::{Engine, EngineStart, SHUTDOWN_TIMEOUT};
 pub use status::{
     BatchResult, DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus,

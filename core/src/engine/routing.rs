@@ -335,7 +335,7 @@ impl Engine {
         match output {
             links::Output::Resolve { query, host } => self.outputs.push_back(Output::Resolve { query, host }),
             links::Output::Connect { link, to, tls } => {
-                self.outputs.push_back(Output::Connect { link, to, tls })
+                self.outputs.push_back(Output::Connect { link, to, from: None, tls })
             }
             links::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
             links::Output::Leased { who, link, connection, reused } => {

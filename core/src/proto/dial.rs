@@ -349,7 +349,10 @@ fn rank(error: LinkError) -> u8 {
         LinkError::Tls(_) => 0,
         LinkError::Refused => 1,
         LinkError::Reset | LinkError::Truncated | LinkError::Eof => 2,
-        LinkError::OutOfResources => 3,
+        LinkError::OutOfResources
+        | LinkError::AddressInUse
+        | LinkError::AddressNotAvailable
+        | LinkError::PermissionDenied => 3,
         LinkError::Unreachable => 4,
         LinkError::TimedOut => 5,
         LinkError::Io => 6,

@@ -187,7 +187,7 @@ impl Invariants {
             LinkOutput::Close => {
                 self.credit.remove(&link);
             }
-            LinkOutput::Send(_) => {}
+            LinkOutput::Send(_) | LinkOutput::SendFile { .. } => {}
         }
         Ok(())
     }

@@ -175,6 +175,7 @@ impl Link {
                 self.deliver();
             }
             LinkOutput::Send(bytes) => self.carry_up(now, bytes),
+            LinkOutput::SendFile { .. } => unreachable!("the network reads the file"),
             LinkOutput::Close => self.hang_up(now, LinkEvent::ServerEof),
         }
     }

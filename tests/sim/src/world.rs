@@ -320,7 +320,7 @@ impl World {
                 let (took, result) = self.names.look_up(&host, &mut self.rng);
                 self.plan_input(took, Input::Resolved { query, result });
             }
-            Output::Connect { link, to, tls } => self.network.connect(at, link, to, tls.as_ref()),
+            Output::Connect { link, to, tls, .. } => self.network.connect(at, link, to, tls.as_ref()),
             Output::Link { link, output } => self.network.handle_output(at, link, output),
             Output::Disk { key, op } => {
                 let checked = self.invariants.on_rename(&op, &self.disk);
