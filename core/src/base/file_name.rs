@@ -24,11 +24,26 @@ impl FileName {
 
     /// The name as it is, if it is safe as it is.
     pub fn new(name: &str) -> Option<Self> {
-        Self::sanitise(name).filter(|safe| safe.as_str() == name)
+        Self::is_safe(name).then(|| Self(name.into()))
+    }
+
+    /// Whether the name is safe as it is. Allocates nothing.
+    pub fn is_safe(name: &str) -> bool {
+        let starts_well = !name.starts_with(char::is_whitespace) && !name.is_empty();
+        let ends_well = !name.ends_with([' ', '.']) && name.len() <= Self::MAX_LEN;
+        let is_clean = if name.is_ascii() {
+            name.bytes().all(|byte| IS_SAFE_ASCII[usize::from(byte)])
+        } else {
+            !name.contains(is_unsafe)
+        };
+        starts_well && ends_well && is_clean && !is_device(name)
     }
 
     /// The nearest safe name, whatever `name` holds; `None` where nothing safe is left.
     pub fn sanitise(name: &str) -> Option<Self> {
+        if Self::is_safe(name) {
+            return Some(Self(name.into()));
+        }
         let replaced: String = name.chars().map(|c| if is_unsafe(c) { '_' } else { c }).collect();
         let trimmed = replaced.trim_start().trim_end_matches([' ', '.']);
         if trimmed.is_empty() || trimmed.chars().all(|c| c == '_') && !name.contains('_') {
@@ -93,15 +108,34 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
-fn is_device(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
-    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
-        return true;
+/// What [`is_unsafe`] says of each ASCII character, the other way round: torrents have a great many names.
+const IS_SAFE_ASCII: [bool; 128] = {
+    let mut table = [false; 128];
+    let mut byte = b' ';
+    while byte < 0x7f {
+        table[byte as usize] = !matches!(byte, b'/' | b'\\' | b':' | b'*' | b'?' | b'"' | b'<' | b'>' | b'|');
+        byte += 1;
     }
-    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
-    numbered.is_some_and(|rest| {
-        matches!(rest, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
-    })
+    table
+};
+
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).trim_end();
+    let is = |device: &str| stem.eq_ignore_ascii_case(device);
+    match stem.len() {
+        3 => is("CON") || is("PRN") || is("AUX") || is("NUL"),
+        4 | 5 => stem.split_at_checked(3).is_some_and(|(port, number)| {
+            let is_port = port.eq_ignore_ascii_case("COM") || port.eq_ignore_ascii_case("LPT");
+            is_port && (is_digit(number) || matches!(number, "¹" | "²" | "³"))
+        }),
+        6 => is("CONIN$"),
+        7 => is("CONOUT$"),
+        _ => false,
+    }
+}
+
+fn is_digit(text: &str) -> bool {
+    matches!(text.as_bytes(), [b'0'..=b'9'])
 }
 
 /// The extension with its dot. What stands first or is very long is none.
@@ -137,6 +171,7 @@ const MAX_EXTENSION: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn long_name_keeps_its_extension() {
@@ -151,6 +186,14 @@ mod tests {
         assert_eq!(numbered("a.tar.gz"), "a.2.tar.gz");
         assert_eq!(numbered("a"), "a.2");
         assert_eq!(numbered(".bashrc"), ".bashrc.2");
+    }
+
+    proptest! {
+        #[test]
+        fn safe_is_what_making_safe_leaves_alone(name in "[ -~é.¹\\x00-\\x1f/]{0,6}|(con|LPT|nul|ConIn\\$)[0-9¹. a]{0,3}") {
+            prop_assert!(FileName::sanitise(&name).is_none_or(|made| FileName::is_safe(made.as_str())));
+            prop_assert_eq!(FileName::new(&name).is_some(), FileName::is_safe(&name));
+        }
     }
 
     #[test]
