@@ -1,11 +1,14 @@
 //! Codec: bencoding (BEP 3), zero-copy and without recursion.
 //!
 //! [`Document`] decodes into a tape of nodes that point into the input; [`Value`] is a light view of one of them, and
-//! [`Value::raw`] its exact bytes, which an info-hash is computed from. [`encode`] writes canonical bencode.
+//! [`Value::raw`] its exact bytes, which an info-hash is computed from. [`Cursor`] reads what is too large for a tape.
+//! [`encode`] writes canonical bencode.
 
+mod cursor;
 mod encoder;
 mod tape;
 
+pub use cursor::{Cursor, ValueKind};
 pub use encoder::{DictEncoder, Encoder, ListEncoder, Written, encode};
 
 use core::fmt;
