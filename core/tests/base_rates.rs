@@ -142,7 +142,7 @@ fn meter_forgets_within_a_few_windows() {
 
 #[test]
 fn meter_without_samples_shows_zero() {
-    let mut meter = RateMeter::new(Instant::ZERO);
+    let meter = RateMeter::new(Instant::ZERO);
     assert_eq!(meter.rate(Instant::ZERO), 0);
     assert_eq!(meter.rate(Instant::ZERO + SECOND), 0);
 }

@@ -29,14 +29,15 @@ impl RateMeter {
         }
     }
 
-    /// Bytes per second at `now`.
-    pub fn rate(&mut self, now: Instant) -> u64 {
-        if now - self.since >= Self::STEP {
-            self.fold(now);
+    /// Bytes per second at `now`. Looking changes nothing: what is said later is the same whether anybody looked.
+    pub fn rate(&self, now: Instant) -> u64 {
+        let mut seen = self.clone();
+        if now - seen.since >= Self::STEP {
+            seen.fold(now);
         }
         // A young average is corrected for the time it has not seen yet.
-        let seen = 1.0 - (-(self.since - self.started).as_secs_f64() / Self::WINDOW.as_secs_f64()).exp();
-        if seen <= 0.0 { 0 } else { (self.rate / seen) as u64 }
+        let share = 1.0 - (-(seen.since - seen.started).as_secs_f64() / Self::WINDOW.as_secs_f64()).exp();
+        if share <= 0.0 { 0 } else { (seen.rate / share) as u64 }
     }
 
     fn fold(&mut self, now: Instant) {

@@ -163,7 +163,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn progress(&mut self, now: Instant) -> DownloadProgress {
+    pub(super) fn progress(&self, now: Instant) -> DownloadProgress {
         let saved = &self.saved;
         let durable = saved.part.as_ref().map_or(0, |part| part.durable.len());
         let done = self.state == DownloadState::Completed;
@@ -172,7 +172,7 @@ impl Entry {
             completed_size: if done { saved.total.unwrap_or(durable) } else { durable },
             ..DownloadProgress::default()
         };
-        let Some(Running::Http(download)) = &mut self.running else { return still };
+        let Some(Running::Http(download)) = &self.running else { return still };
         let (total_size, completed_size) = (download.total(), download.completed());
         let download_speed = download.speed(now);
         let left = total_size.map(|total| total.saturating_sub(completed_size));
@@ -186,7 +186,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn status(&mut self, now: Instant, config: &EngineConfig) -> DownloadStatus {
+    pub(super) fn status(&self, now: Instant, config: &EngineConfig) -> DownloadStatus {
         let progress = self.progress(now);
         let shown = |text: &str| HttpUrl::parse(text).map_or_else(|_| text.to_owned(), |url| url.to_string());
         let live = self.http().map(HttpDownload::saved);

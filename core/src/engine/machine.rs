@@ -343,14 +343,14 @@ impl Engine {
     }
 
     /// One download.
-    pub fn status(&mut self, now: Instant, id: DownloadId) -> Option<DownloadStatus> {
+    pub fn status(&self, now: Instant, id: DownloadId) -> Option<DownloadStatus> {
         let key = *self.by_id.get(&id)?;
-        self.entries.get_mut(key).map(|entry| entry.status(now, &self.config))
+        self.entries.get(key).map(|entry| entry.status(now, &self.config))
     }
 
     /// All downloads, oldest first.
-    pub fn list(&mut self, now: Instant) -> Vec<DownloadStatus> {
-        let mut all: Vec<_> = self.entries.iter_mut().collect();
+    pub fn list(&self, now: Instant) -> Vec<DownloadStatus> {
+        let mut all: Vec<_> = self.entries.iter().collect();
         all.sort_by_key(|(_, entry)| entry.order);
         all.into_iter().map(|(_, entry)| entry.status(now, &self.config)).collect()
     }
@@ -362,11 +362,9 @@ impl Engine {
     }
 
     /// Sums over all downloads.
-    pub fn global_stats(&mut self, now: Instant) -> GlobalStats {
-        let running: Vec<EntryKey> = self.queue.running().collect();
-        let speed =
-            |key: EntryKey| self.entries.get_mut(key).and_then(Entry::http_mut).map_or(0, |d| d.speed(now));
-        let download_speed = running.into_iter().map(speed).sum();
+    pub fn global_stats(&self, now: Instant) -> GlobalStats {
+        let speed = |key: EntryKey| self.entries.get(key).and_then(Entry::http).map_or(0, |d| d.speed(now));
+        let download_speed = self.queue.running().map(speed).sum();
         let (num_active, num_waiting) = (self.queue.running_count(), self.queue.waiting_count());
         let num_stopped = self.entries.len().saturating_sub(num_active + num_waiting);
         GlobalStats { download_speed, upload_speed: 0, num_active, num_waiting, num_stopped }

@@ -323,7 +323,7 @@ impl HttpDownload {
     }
 
     /// Bytes per second.
-    pub fn speed(&mut self, now: Instant) -> u64 {
+    pub fn speed(&self, now: Instant) -> u64 {
         self.rate.rate(now)
     }
 
