@@ -35,6 +35,18 @@ pub(crate) enum Command {
     /// Look after state files
     #[command(subcommand)]
     State(StateCommand),
+    /// Run what --record wrote through the engine again, and show each step
+    Replay {
+        /// What was recorded
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Only say whether the same came out, and the hash of it
+        #[arg(short, long)]
+        quiet: bool,
+        /// Log the engine's decisions to standard error; twice and thrice for more
+        #[arg(short, long, action = ArgAction::Count)]
+        verbose: u8,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -131,6 +143,9 @@ pub(crate) struct TransferArgs {
     /// What a new state file is: redb, or sqlite, to be looked at with sqlite3
     #[arg(long, value_name = "KIND", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) storage: Storage,
+    /// Write everything that the engine is given to a file, for a report that can be repeated with gosh-dl replay
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) record: Option<PathBuf>,
     /// What drives the engine: tokio or smol
     #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) runtime: Runtime,

@@ -69,19 +69,21 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     state.forget(&replaced)?;
     let chosen = old.iter().map(|status| status.id).collect();
     let store = state.into_store(&chosen);
+    // A recording is whole only if the engine ends in order.
+    let at_once = CAN_REMOVE_OPEN && get.config.record.is_none();
     let job = Job { runtime: get.runtime, config: get.config, store, files, complete, show };
     let begin = |engine: &Engine| begin(engine, refused, old, new);
     let mut is_over = false;
     let at_end = |left: &[DownloadStatus]| {
         is_over = !is_kept && !left.iter().any(state::is_worth_keeping);
-        if is_over && CAN_REMOVE_OPEN {
+        if is_over && at_once {
             state::remove(&path);
             return Leave::AtOnce;
         }
         Leave::Saved
     };
     let result = run(job, begin, at_end).await;
-    if is_over && !CAN_REMOVE_OPEN {
+    if is_over && !at_once {
         state::remove(&path);
     }
     result

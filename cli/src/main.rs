@@ -11,6 +11,7 @@ mod manage;
 mod output;
 mod progress;
 mod rate;
+mod replay;
 mod run;
 mod selection;
 mod settings;
@@ -58,6 +59,10 @@ fn command(command: Command) -> Result<u8, Refusal> {
         Command::Cancel(args) => Ok(block_on(manage::cancel(&args))??),
         Command::State(StateCommand::Convert { from, to, storage }) => {
             Ok(manage::convert(&from, &to, storage)?)
+        }
+        Command::Replay { file, quiet, verbose } => {
+            log::start(verbose);
+            Ok(replay::replay(&file, quiet)?)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -6,7 +6,7 @@ use crate::input_file::{self, Entry};
 use crate::storage::Storage;
 use crate::text;
 use gosh_dl_core::download::DownloadOptions;
-use gosh_dl_core::engine::{EngineConfig, HttpConfig};
+use gosh_dl_core::engine::{EngineConfig, HttpConfig, RESERVED_HEADERS};
 use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -122,6 +122,7 @@ pub(crate) fn config(args: &TransferArgs, defaults: EngineConfig) -> Result<Engi
         .max_connections_per_download(connections)
         .max_connections_per_host(per_host)
         .global_download_limit(args.limit_rate)
+        .record(args.record.clone())
         .http(http);
     config.validate().map_err(|error| UsageError(error.to_string()))?;
     Ok(config)
@@ -234,7 +235,7 @@ fn parse_header(option: &str, header: &str) -> Result<(String, String), UsageErr
     if !is_field_value(value) {
         return Err(bad("the value has a control character"));
     }
-    if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    if RESERVED_HEADERS.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
         return Err(bad("this header is set by the program itself and cannot be given"));
     }
     Ok((name.to_owned(), value.trim().to_owned()))
@@ -281,19 +282,6 @@ pub(crate) fn io_message(error: &std::io::Error) -> String {
         None => message,
     }
 }
-
-/// What the engine refuses too, but only once it runs.
-const RESERVED: [&str; 9] = [
-    "Host",
-    "Range",
-    "If-Range",
-    "Accept-Encoding",
-    "Connection",
-    "Content-Length",
-    "Transfer-Encoding",
-    "Upgrade",
-    "Expect",
-];
 
 #[cfg(test)]
 mod tests {

@@ -310,7 +310,7 @@ fn downloads(records: &[Record], note: Option<Vec<u8>>) -> Result<Vec<Known>, St
         records: records.to_vec(),
         note,
     };
-    let mut engine = Engine::new(Instant::ZERO, start).map_err(|error| match error {
+    let engine = Engine::new(Instant::ZERO, start).map_err(|error| match error {
         EngineError::Database(error) => error,
         error => StoreError::Corrupt(error.to_string()),
     })?;

@@ -3,6 +3,7 @@
 
 use crate::base::{FileName, Instant, LinkInput, RangeSet};
 use crate::engine::record::{DownloadRecord, Note, decode_progress, encode_progress};
+use crate::engine::recording::{Frame, Reader, Replay, output_line};
 use crate::proto::http::{Connection, ConnectionConfig, Output};
 use crate::wire::bencode::{Document, Encoder, Mode, Value, Written};
 use crate::wire::http::{
@@ -15,7 +16,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("bencode", bencode),
     ("file_name", file_name),
     ("http_chunked", http_chunked),
@@ -24,6 +25,7 @@ pub const TARGETS: [(&str, Body); 9] = [
     ("http_head", http_head),
     ("http_url", http_url),
     ("range_set", range_set),
+    ("recording", recording),
     ("records", records),
 ];
 
@@ -209,3 +211,31 @@ pub fn records(data: &[u8]) {
         assert_eq!(Note::decode(&note.encode()).as_ref(), Ok(&note));
     }
 }
+
+/// A recording: an error or frames, each from bytes that are there; and what it makes an engine do is the same each time.
+pub fn recording(data: &[u8]) {
+    let Ok(mut reader) = Reader::new(data) else { return };
+    let mut frames = 0;
+    while let Ok(Some(frame)) = reader.next_frame() {
+        frames += 1;
+        assert!(frames <= data.len());
+        if matches!(frame, Frame::End(_)) {
+            break;
+        }
+    }
+    assert_eq!(repeat(data), repeat(data), "the same again");
+}
+
+/// What comes out of an engine in the first steps.
+fn repeat(data: &[u8]) -> Option<(Vec<String>, bool)> {
+    let mut replay = Replay::new(data).ok()?;
+    let mut lines = Vec::new();
+    for _ in 0..MOST_STEPS {
+        let Ok(Some(step)) = replay.step() else { break };
+        lines.extend(step.outputs.iter().map(output_line));
+    }
+    Some((lines, replay.has_diverged()))
+}
+
+/// An engine holds what arrives until it is written, and here nothing is.
+const MOST_STEPS: usize = 200;

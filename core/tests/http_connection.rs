@@ -474,3 +474,62 @@ proptest! {
         prop_assert!(all.iter().rev().skip(1).all(|output| !is_closed(output)));
     }
 }
+
+#[test]
+fn payload_is_told_from_what_decides() {
+    let text = |connection: &Connection, data: &str| -> Vec<String> {
+        connection.payload(data.as_bytes()).into_iter().map(|span| data[span].to_owned()).collect()
+    };
+    let mut connection = asked();
+    assert_eq!(text(&connection, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP"), ["abc"]);
+    let chunked =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\na\nb\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n";
+    assert_eq!(text(&connection, chunked), ["a\nb", "de"]);
+    assert_eq!(text(&connection, "HTTP/1.1 200 OK\r\n\r\nto the end\n of it"), ["to the end\n of it"]);
+    assert_eq!(text(&connection, "SSH-2.0"), [""; 0]);
+    feed(&mut connection, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
+    assert_eq!(text(&connection, "cde"), ["cde"]);
+    feed(&mut connection, "cde");
+    assert_eq!(text(&connection, "HTTP/1.1"), [""; 0], "nobody asked");
+}
+
+proptest! {
+    #[test]
+    fn payload_makes_no_difference(
+        sizes in vec(0..40_usize, 1..5),
+        chunked: bool,
+        cut in 1..60_usize,
+    ) {
+        let mut response = b"HTTP/1.1 200 OK\r\n".to_vec();
+        let total: usize = sizes.iter().sum();
+        if chunked {
+            response.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+            for size in sizes.iter().filter(|size| **size > 0) {
+                response.extend_from_slice(format!("{size:x}\r\n{}\r\n", "b".repeat(*size)).as_bytes());
+            }
+            response.extend_from_slice(b"0\r\n\r\n");
+        } else {
+            response.extend_from_slice(format!("Content-Length: {total}\r\n\r\n{}", "b".repeat(total)).as_bytes());
+        }
+        let (mut real, mut blank) = (asked(), asked());
+        let (mut from_real, mut from_blank, mut hidden) = (Vec::new(), Vec::new(), 0);
+        for piece in response.chunks(cut) {
+            let mut zeros = piece.to_vec();
+            for span in real.payload(piece) {
+                hidden += span.len();
+                zeros[span].fill(0);
+            }
+            from_real.extend(feed(&mut real, piece));
+            from_blank.extend(feed(&mut blank, &zeros));
+        }
+        prop_assert_eq!(hidden, total);
+        let shape = |outputs: Vec<Output>| -> Vec<String> {
+            let shape = |output: &Output| match output {
+                Output::Body(bytes) => format!("{} bytes", bytes.len()),
+                other => format!("{other:?}"),
+            };
+            outputs.iter().map(shape).collect()
+        };
+        prop_assert_eq!(shape(from_real), shape(from_blank));
+    }
+}

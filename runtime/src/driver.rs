@@ -5,11 +5,13 @@ use crate::events::EventHub;
 use crate::inbox::Inbox;
 use crate::link::LinkContext;
 use crate::names::Resolver;
+use crate::recording::RecordingFile;
 use crate::store_thread::StoreThread;
 use crate::tls::{CertificateFileError, read_certificates};
 use futures_channel::oneshot;
 use gosh_dl_core::base::store::{MemoryStore, Store};
 use gosh_dl_core::base::{Instant, LinkOutput};
+use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
     Answer, Engine, EngineConfig, EngineError, EngineStart, Input, LinkKey, Output, TlsRequest, Token,
 };
@@ -30,7 +32,8 @@ pub trait Transport {
 
 /// What the handle and the driver share.
 pub(crate) struct Shared {
-    engine: Mutex<Engine>,
+    engine: Mutex<RecordedEngine>,
+    recording: Mutex<Option<RecordingFile>>,
     clock: Clock,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) links: Arc<LinkContext>,
@@ -89,12 +92,17 @@ pub(crate) fn start(
     let clock = Clock::new();
     let inbox = Arc::new(Inbox::default());
     let links = Arc::new(LinkContext::new(&config, Arc::clone(&inbox)));
+    let recording = open_recording(&config)?;
     let start = EngineStart { config, seed, unix_millis: unix_millis(), boot_id: boot_id(), records, note };
-    let engine = Engine::new(clock.now(), start)?;
+    let engine = match recording {
+        None => RecordedEngine::unrecorded(clock.now(), start)?,
+        Some(_) => RecordedEngine::recorded(clock.now(), start)?,
+    };
     let into = || Arc::clone(&inbox);
     let (disk, names, stored) = (into(), into(), into());
     let shared = Arc::new(Shared {
         engine: Mutex::new(engine),
+        recording: Mutex::new(recording),
         clock,
         events: EventHub::new(),
         replies: Mutex::default(),
@@ -152,6 +160,7 @@ impl Driver {
             }
             engine.poll_timeout()
         };
+        self.shared.record();
         for output in self.outputs.drain(..) {
             if output == Output::Closed {
                 return Turn::Over;
@@ -173,15 +182,15 @@ impl Drop for Driver {
 
 impl Shared {
     /// Calls the engine, and asks for a turn to perform what comes of it.
-    pub(crate) fn with<T>(&self, call: impl FnOnce(&mut Engine, Instant) -> T) -> T {
+    pub(crate) fn with<T>(&self, call: impl FnOnce(&mut RecordedEngine, Instant) -> T) -> T {
         let result = call(&mut self.engine(), self.clock.now());
         self.inbox.nudge();
         result
     }
 
     /// Looks at the engine.
-    pub(crate) fn view<T>(&self, look: impl FnOnce(&mut Engine, Instant) -> T) -> T {
-        look(&mut self.engine(), self.clock.now())
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&Engine, Instant) -> T) -> T {
+        look(&self.engine(), self.clock.now())
     }
 
     /// A token for a command, and what its reply will arrive on.
@@ -229,9 +238,30 @@ impl Shared {
         }
     }
 
+    /// Hands on what was recorded. Whoever has the file takes the bytes, so none can overtake others.
+    fn record(&self) {
+        if let Some(file) = &mut *self.recording() {
+            let part = self.engine().take_recording();
+            file.write(part);
+        }
+    }
+
+    fn end_recording(&self) {
+        if let Some(mut file) = self.recording().take() {
+            let rest = {
+                let mut engine = self.engine();
+                engine.end_recording();
+                engine.take_recording()
+            };
+            file.write(rest);
+            file.close(CLOSE_PATIENCE);
+        }
+    }
+
     /// The end, in order or not: whatever is under way is given up, files and store are closed.
     pub(crate) fn finish(&self) {
         self.inbox.stop();
+        self.end_recording();
         self.store.close(CLOSE_PATIENCE);
         self.disk.stop(CLOSE_PATIENCE);
         self.names.stop();
@@ -242,13 +272,26 @@ impl Shared {
         replies.closing.clear();
     }
 
-    fn engine(&self) -> MutexGuard<'_, Engine> {
+    fn engine(&self) -> MutexGuard<'_, RecordedEngine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recording(&self) -> MutexGuard<'_, Option<RecordingFile>> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replies(&self) -> MutexGuard<'_, Replies> {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open_recording(config: &EngineConfig) -> Result<Option<RecordingFile>, EngineError> {
+    let Some(path) = &config.record else { return Ok(None) };
+    let file = RecordingFile::create(path).map_err(|error| EngineError::InvalidInput {
+        field: "record",
+        message: format!("{}: {error}", path.display()),
+    })?;
+    Ok(Some(file))
 }
 
 /// A file of certificates that cannot be used is an error now, not when the first secured link is opened.

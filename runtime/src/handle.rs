@@ -5,6 +5,7 @@ use crate::events::EventStream;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
+use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
     Answer, BatchResult, DownloadEvent, DownloadState, DownloadStatus, Engine, EngineConfig, EngineError,
     GlobalStats, Token, VerifyReport,
@@ -227,7 +228,7 @@ impl Handle {
     /// None at present; the type leaves room.
     pub async fn shutdown(&self) -> Result<()> {
         let closed = self.shared.expect_close();
-        self.shared.with(Engine::shutdown);
+        self.shared.with(RecordedEngine::shutdown);
         // The sender is dropped when the driver has ended.
         let _ = closed.await;
         Ok(())
@@ -239,7 +240,7 @@ impl Handle {
         all
     }
 
-    async fn command(&self, call: impl FnOnce(&mut Engine, Instant, Token)) -> Result<Answer> {
+    async fn command(&self, call: impl FnOnce(&mut RecordedEngine, Instant, Token)) -> Result<Answer> {
         let (token, reply) = self.shared.expect_reply();
         self.shared.with(|engine, now| call(engine, now, token));
         reply.await.unwrap_or(Err(EngineError::Shutdown))
@@ -248,7 +249,7 @@ impl Handle {
     async fn all(
         &self,
         skip: impl Fn(&DownloadState) -> bool,
-        call: impl Fn(&mut Engine, Instant, DownloadId, Token),
+        call: impl Fn(&mut RecordedEngine, Instant, DownloadId, Token),
     ) -> BatchResult {
         let mut result = BatchResult::default();
         let mut sent = Vec::new();

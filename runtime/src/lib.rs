@@ -14,6 +14,7 @@ mod inbox;
 pub mod link;
 mod links;
 pub mod names;
+pub mod recording;
 pub mod store_thread;
 pub mod tls;
 

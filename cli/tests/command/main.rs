@@ -5,5 +5,6 @@ mod completions;
 mod get;
 mod lab;
 mod origin;
+mod recording;
 mod resume;
 mod second;

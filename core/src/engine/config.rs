@@ -44,6 +44,9 @@ pub struct EngineConfig {
     pub database_path: Option<PathBuf>,
     /// Memory for data between network and disk, in bytes; 1 MiB or more. Default 8 MiB.
     pub buffer_budget: u64,
+    /// Where a driver writes everything that the engine is given, so that the run can be repeated; `None` for nowhere.
+    /// Taken at the start only. See [`recording`](super::recording). Default `None`.
+    pub record: Option<PathBuf>,
     /// HTTP settings.
     pub http: HttpConfig,
 }
@@ -88,6 +91,7 @@ impl Default for EngineConfig {
             on_change: OnChange::Restart,
             database_path: None,
             buffer_budget: 8 << 20,
+            record: None,
             http: HttpConfig::default(),
         }
     }
@@ -136,7 +140,8 @@ impl EngineConfig {
         into global_download_limit: Option<u64>,
         into global_upload_limit: Option<u64>,
         into user_agent: String,
-        into database_path: Option<PathBuf>;
+        into database_path: Option<PathBuf>,
+        into record: Option<PathBuf>;
         max_concurrent_downloads: usize,
         max_connections_per_download: usize,
         max_connections_per_host: usize,

@@ -242,7 +242,7 @@ pub(super) fn validate(url: &str, options: &DownloadOptions) -> Result<()> {
                 "a name must be a token and a value visible characters without line breaks",
             );
         }
-        if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+        if RESERVED_HEADERS.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
             return Err(EngineError::InvalidInput {
                 field: "headers",
                 message: format!("{name} is set by the engine"),
@@ -282,8 +282,8 @@ fn parse_url(text: &str, field: &'static str) -> Result<HttpUrl> {
 /// More URLs than this for one file are a mistake.
 const MAX_MIRRORS: usize = 64;
 
-/// Headers that carry what the engine itself decides.
-const RESERVED: [&str; 9] = [
+/// Headers that carry what the engine itself decides: a user cannot give them.
+pub const RESERVED_HEADERS: [&str; 9] = [
     "Host",
     "Range",
     "If-Range",

@@ -13,10 +13,12 @@ mod links;
 pub mod machine;
 mod queue;
 pub mod record;
+pub mod recording;
 mod routing;
 pub mod status;
 
 pub use config::{EngineConfig, HttpConfig};
+pub use entry::RESERVED_HEADERS;
 pub use error::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
 pub use event::DownloadEvent;
 pub use io::{

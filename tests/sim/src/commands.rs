@@ -9,8 +9,9 @@ use crate::world::{Truth, World};
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
+use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
-    Answer, DownloadEvent, DownloadState, DownloadStatus, Engine, EngineConfig, EngineError, EngineStart,
+    Answer, DownloadEvent, DownloadState, DownloadStatus, EngineConfig, EngineError, EngineStart,
     GlobalStats, Token, VerifyReport,
 };
 
@@ -214,7 +215,12 @@ impl World {
             records: self.store.load(),
             note: self.store.load_note(),
         };
-        self.engine = Some(Engine::new(self.engine_now(), start)?);
+        self.recording.clear();
+        self.engine = Some(if self.config.record.is_some() {
+            RecordedEngine::recorded(self.engine_now(), start)?
+        } else {
+            RecordedEngine::unrecorded(self.engine_now(), start)?
+        });
         self.finish_command();
         Ok(())
     }
@@ -412,7 +418,7 @@ impl World {
         }
     }
 
-    fn engine_mut(&mut self) -> &mut Engine {
+    fn engine_mut(&mut self) -> &mut RecordedEngine {
         self.engine.as_mut().expect("no engine runs")
     }
 

@@ -13,8 +13,9 @@ use core::time::Duration;
 use gosh_dl_core::base::disk::DiskOp;
 use gosh_dl_core::base::{Instant, LinkError, Rng, WallClock};
 use gosh_dl_core::download::DownloadId;
+use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
-    Answer, BatchKey, DownloadEvent, Engine, EngineConfig, EngineError, Input, Output, Token,
+    Answer, BatchKey, DownloadEvent, EngineConfig, EngineError, Input, Output, Token,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -40,11 +41,13 @@ pub struct World {
     pub trace: Trace,
     /// Every output of the engine from when a test puts an empty list here.
     pub outputs: Option<Vec<Output>>,
+    /// What this life of the engine was given, where [`EngineConfig::record`] asks for it. A crash cuts it off.
+    pub recording: Vec<u8>,
     pub(crate) seed: u64,
     pub(crate) now: Instant,
     pub(crate) wall: WallClock,
     pub(crate) rng: Rng,
-    pub(crate) engine: Option<Engine>,
+    pub(crate) engine: Option<RecordedEngine>,
     /// When this life of the engine began: its own clock starts there.
     pub(crate) born: Instant,
     pub(crate) life: u32,
@@ -101,6 +104,7 @@ impl World {
             received: Vec::new(),
             trace: Trace::new(),
             outputs: None,
+            recording: Vec::new(),
             seed,
             now: Instant::ZERO,
             wall: WallClock::new(Instant::ZERO, Self::EPOCH_MILLIS),
@@ -190,7 +194,7 @@ impl World {
 
     /// When the next step is.
     pub fn next_at(&self) -> Option<Instant> {
-        let due = self.engine.as_ref().and_then(Engine::poll_timeout).map(|at| self.world_time(at));
+        let due = self.engine.as_ref().and_then(|engine| engine.poll_timeout()).map(|at| self.world_time(at));
         self.agenda.next().into_iter().chain(due).min()
     }
 
@@ -294,7 +298,7 @@ impl World {
             self.check(checked);
         }
         let mut count = 0;
-        while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
+        while let Some(output) = self.engine.as_mut().and_then(RecordedEngine::poll_output) {
             count += 1;
             let bounded =
                 if count > MAX_OUTPUTS { Err(broken("outputs bounded", "too many")) } else { Ok(()) };
@@ -306,6 +310,9 @@ impl World {
             let checked = self.invariants.on_output(&output, &self.config, &self.network);
             self.check(checked);
             self.perform(output);
+        }
+        if let Some(engine) = &mut self.engine {
+            self.recording.extend(engine.take_recording());
         }
         if self.has_closed {
             self.engine = None;

@@ -327,6 +327,11 @@ impl HttpDownload {
         self.rate.rate(now)
     }
 
+    /// The connection of an exchange, while it has one.
+    pub fn connection(&self, slot: SlotKey) -> Option<&Connection> {
+        Some(&self.slots.get(slot)?.lease()?.connection)
+    }
+
     /// How many connections it has.
     pub fn connections(&self) -> usize {
         self.slots.iter().filter(|(_, slot)| slot.lease().is_some()).count()

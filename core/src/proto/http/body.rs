@@ -4,7 +4,7 @@ use crate::wire::http::{Chunked, ChunkedDecoder, DecodeError, ResponseHead};
 use bytes::{Bytes, BytesMut};
 
 /// What remains of a body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Body {
     /// This many bytes.
     Length(u64),
@@ -39,6 +39,15 @@ impl Body {
         match head.content_length()? {
             Some(length) => Ok((Self::Length(length), head.keep_alive())),
             None => Ok((Self::UntilClose, false)),
+        }
+    }
+
+    /// How many of the next bytes belong to it for certain.
+    pub(super) fn ahead(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::Chunked(decoder) => decoder.ahead(),
+            Self::UntilClose => u64::MAX,
         }
     }
 

@@ -5,6 +5,7 @@ use super::head::HeadBuffer;
 use crate::base::{Instant, LinkError, LinkInput, LinkOutput};
 use crate::wire::http::{DecodeError, Request, ResponseHead};
 use bytes::{Bytes, BytesMut};
+use core::ops::Range;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -41,7 +42,7 @@ use std::collections::VecDeque;
 /// assert!(matches!(&outputs[..], [Output::Link(_), Output::Link(_), Output::Head(_), Output::Body(_), Output::End]));
 /// assert!(connection.is_idle());
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     config: ConnectionConfig,
     phase: Phase,
@@ -54,7 +55,7 @@ pub struct Connection {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     /// Free for a request.
     Idle,
@@ -171,6 +172,38 @@ impl Connection {
     /// to another.
     pub fn credit(&self) -> u64 {
         self.credit
+    }
+
+    /// Which of `data`, were it to arrive next, belongs to bodies: in order, without touching. Everything else decides
+    /// something.
+    pub fn payload(&self, data: &[u8]) -> Vec<Range<usize>> {
+        let mut scout = Self { outputs: VecDeque::new(), ..self.clone() };
+        let mut payload: Vec<Range<usize>> = Vec::new();
+        let mut at = 0;
+        while at < data.len() {
+            let left = &data[at..];
+            let body = scout.body_ahead().min(left.len());
+            // Heads and the lines between chunks end with a line feed, so a body begins behind one.
+            let line = left.iter().position(|byte| *byte == b'\n').map_or(left.len(), |end| end + 1);
+            let len = if body > 0 { body } else { line };
+            if body > 0 {
+                payload.push(at..at + len);
+            }
+            if scout.is_closed() || scout.on_data(self.since, BytesMut::from(&left[..len])).is_err() {
+                break;
+            }
+            scout.outputs.clear();
+            at += len;
+        }
+        payload
+    }
+
+    /// How many bytes from here on are nothing but a body.
+    fn body_ahead(&self) -> usize {
+        match &self.phase {
+            Phase::Body { body, .. } => usize::try_from(body.ahead()).unwrap_or(usize::MAX),
+            Phase::Idle | Phase::Head { .. } | Phase::Closed => 0,
+        }
     }
 
     fn on_sent(&mut self, now: Instant, bytes: u32) {

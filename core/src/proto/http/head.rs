@@ -4,7 +4,7 @@ use crate::wire::http::{DecodeError, ResponseHead};
 use bytes::{Buf, BytesMut};
 
 /// Collects one head. Every byte is looked at once before the whole is decoded, so a head that drips costs no more.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HeadBuffer {
     /// What came in earlier inputs; stays empty where one input holds the whole head.
     earlier: BytesMut,

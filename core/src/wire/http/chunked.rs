@@ -70,6 +70,14 @@ impl ChunkedDecoder {
         }
     }
 
+    /// How many of the next bytes belong to the body for certain.
+    pub const fn ahead(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
     fn take_data(&mut self, left: u64, input: &mut BytesMut) -> Option<Bytes> {
         if input.is_empty() {
             return None;

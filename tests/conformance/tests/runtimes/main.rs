@@ -4,6 +4,7 @@
 #[path = "../../../../runtime/examples/plain_threads/threads.rs"]
 mod threads;
 
+mod recorded;
 mod same_decisions;
 
 use gosh_dl_conformance::runtime::Rig;

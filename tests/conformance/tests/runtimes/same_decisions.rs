@@ -21,17 +21,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a server says to the request of this number, counted from 0, that asks for bytes from `from` on.
-type Script = fn(number: u64, from: Option<usize>) -> Vec<u8>;
+pub(super) type Script = fn(number: u64, from: Option<usize>) -> Vec<u8>;
 
-const LEN: usize = 60_000;
+pub(super) const LEN: usize = 60_000;
 
-fn body() -> Vec<u8> {
+pub(super) fn body() -> Vec<u8> {
     let mut rng = Rng::from_seed([7; 32]);
     (0..LEN).map(|_| u8::try_from(rng.below(256)).unwrap()).collect()
 }
 
 /// The answer with the bytes from `from` on, of which only `sent` are sent.
-fn partial(from: Option<usize>, sent: usize) -> Vec<u8> {
+pub(super) fn partial(from: Option<usize>, sent: usize) -> Vec<u8> {
     let start = from.unwrap_or(0);
     let status = match from {
         None => "200 OK".to_owned(),
@@ -72,7 +72,7 @@ fn has_nothing(_: u64, _: Option<usize>) -> Vec<u8> {
     b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
 }
 
-const SCENARIOS: [(&str, Script); 5] = [
+pub(super) const SCENARIOS: [(&str, Script); 5] = [
     ("honest", honest),
     ("breaks off twice", breaks_off_twice),
     ("is busy first", is_busy_first),
@@ -81,7 +81,7 @@ const SCENARIOS: [(&str, Script); 5] = [
 ];
 
 /// A server on loopback that answers each connection once.
-fn serve(script: Script) -> u16 {
+pub(super) fn serve(script: Script) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -108,7 +108,7 @@ fn read_head(socket: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-fn config() -> EngineConfig {
+pub(super) fn config() -> EngineConfig {
     EngineConfig::new().max_connections_per_download(1).http(HttpConfig::new().retry_delay(QUICK))
 }
 

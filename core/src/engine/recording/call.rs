@@ -1,0 +1,168 @@
+//! Codec: one call of the engine, as a value.
+
+use super::fields::{Field, Source, choice};
+use super::{RecordingError, payload, redact};
+use crate::base::{Instant, LinkInput};
+use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
+use crate::engine::{Engine, EngineConfig, Input, Token};
+use core::ops::Range;
+
+/// Everything that changes an engine: what a driver feeds in, and what users command.
+#[derive(Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Call {
+    /// [`Engine::handle_input`]
+    Input(Input),
+    /// [`Engine::handle_timeout`]
+    Timeout,
+    /// [`Engine::add_http`]
+    AddHttp {
+        /// The URL.
+        url: String,
+        /// The options.
+        options: Box<DownloadOptions>,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::pause`]
+    Pause {
+        /// Which.
+        id: DownloadId,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::resume`]
+    Resume {
+        /// Which.
+        id: DownloadId,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::cancel`]
+    Cancel {
+        /// Which.
+        id: DownloadId,
+        /// Whether what it created is removed too.
+        delete_files: bool,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::verify`]
+    Verify {
+        /// Which.
+        id: DownloadId,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::repair`]
+    Repair {
+        /// Which.
+        id: DownloadId,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::set_priority`]
+    SetPriority {
+        /// Which.
+        id: DownloadId,
+        /// Its place.
+        priority: DownloadPriority,
+    },
+    /// [`Engine::set_download_limit`]
+    SetDownloadLimit {
+        /// Which.
+        id: DownloadId,
+        /// Bytes per second.
+        limit: Option<u64>,
+    },
+    /// [`Engine::set_config`]
+    SetConfig(Box<EngineConfig>),
+    /// [`Engine::shutdown`]
+    Shutdown,
+}
+
+impl Call {
+    /// Does it. What a command returns at once is not looked at: it follows from the same state and the same arguments.
+    pub fn apply(self, engine: &mut Engine, now: Instant) {
+        match self {
+            Self::Input(input) => engine.handle_input(now, input),
+            Self::Timeout => engine.handle_timeout(now),
+            Self::AddHttp { url, options, reply } => drop(engine.add_http(now, &url, *options, reply)),
+            Self::Pause { id, reply } => engine.pause(now, id, reply),
+            Self::Resume { id, reply } => engine.resume(now, id, reply),
+            Self::Cancel { id, delete_files, reply } => engine.cancel(now, id, delete_files, reply),
+            Self::Verify { id, reply } => engine.verify(now, id, reply),
+            Self::Repair { id, reply } => engine.repair(now, id, reply),
+            Self::SetPriority { id, priority } => drop(engine.set_priority(now, id, priority)),
+            Self::SetDownloadLimit { id, limit } => drop(engine.set_download_limit(now, id, limit)),
+            Self::SetConfig(config) => drop(engine.set_config(now, *config)),
+            Self::Shutdown => engine.shutdown(now),
+        }
+    }
+
+    /// The call without what is nobody's business.
+    pub(super) fn redacted(mut self) -> Self {
+        if let Self::AddHttp { url, options, .. } = &mut self {
+            *url = redact::url(url);
+            redact::options(options);
+        }
+        self
+    }
+
+    /// Writes it; of data that arrives, what lies in `payload` only as its length.
+    pub(super) fn put_without(&self, payload: &[Range<usize>], out: &mut Vec<u8>) {
+        match self {
+            Self::Input(Input::Link { link, input: LinkInput::Data(data) }) => {
+                out.push(DATA);
+                link.put(out);
+                payload::put(data, payload, out);
+            }
+            other => {
+                out.push(CALL);
+                other.put(out);
+            }
+        }
+    }
+
+    /// Reads what [`put_without`](Self::put_without) wrote.
+    pub(super) fn take_any(from: &mut Source<'_>) -> Result<Self, RecordingError> {
+        match from.octet()? {
+            DATA => {
+                let link = Field::take(from)?;
+                Ok(Self::Input(Input::Link { link, input: LinkInput::Data(payload::take(from)?) }))
+            }
+            CALL => Self::take(from),
+            _ => Err(RecordingError::Choice("call")),
+        }
+    }
+}
+
+choice!(Call {
+    0 => Input(input),
+    1 => Timeout,
+    2 => AddHttp { url, options, reply },
+    3 => Pause { id, reply },
+    4 => Resume { id, reply },
+    5 => Cancel { id, delete_files, reply },
+    6 => Verify { id, reply },
+    7 => Repair { id, reply },
+    8 => SetPriority { id, priority },
+    9 => SetDownloadLimit { id, limit },
+    10 => SetConfig(config),
+    11 => Shutdown,
+});
+
+impl<T: Field> Field for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, RecordingError> {
+        T::take(from).map(Self::new)
+    }
+}
+
+/// Data on a link, with its payload left out.
+const DATA: u8 = 0;
+/// Every other call.
+const CALL: u8 = 1;

@@ -1,0 +1,244 @@
+//! Record and replay: what an engine is given, written down so that the run can be repeated.
+//!
+//! An engine does the same whenever it is given the same, so a recording holds no more than its start (settings, seed,
+//! clock, the store's records), every input and every command with their times, and from time to time a hash of what
+//! came out. [`RecordedEngine`] stands in for an [`Engine`] in a driver and writes that; [`Replay`] runs it.
+//!
+//! ```
+//! use gosh_dl_core::base::Instant;
+//! use gosh_dl_core::download::DownloadOptions;
+//! use gosh_dl_core::engine::recording::{RecordedEngine, Replay};
+//! use gosh_dl_core::engine::{EngineConfig, EngineStart, Token};
+//!
+//! let start = EngineStart {
+//!     config: EngineConfig::new(), seed: [1; 32], unix_millis: 0, boot_id: None, records: Vec::new(), note: None,
+//! };
+//! let mut engine = RecordedEngine::recorded(Instant::ZERO, start).unwrap();
+//! engine.add_http(Instant::ZERO, "http://me:secret@example.com/a", DownloadOptions::new(), Token(1)).unwrap();
+//! while engine.poll_output().is_some() {}
+//! let file = engine.take_recording();
+//! assert!(!file.windows(6).any(|six| six == b"secret"));
+//!
+//! let mut replay = Replay::new(&file).unwrap();
+//! while let Some(step) = replay.step().unwrap() {
+//!     println!("{:?} {}: {:?}", step.at, step.what, step.outputs);
+//! }
+//! assert_eq!(replay.trace(), engine.trace().unwrap());
+//! ```
+//!
+//! Bodies of HTTP answers stand as their length and come back as zeros: nothing in here looks at them. A recording ends
+//! at [`RECORDING_LIMIT`] bytes and says so. User-info of URLs, values of the user's headers and cookies are masked;
+//! other parts of URLs, paths and names of files are in it.
+
+mod call;
+mod fields;
+mod lines;
+mod payload;
+mod reader;
+mod redact;
+mod replay;
+mod tape;
+mod vocabulary;
+
+pub use call::Call;
+pub use lines::{TraceHash, call_line, output_line};
+pub use reader::{Frame, Reader, RecordingError};
+pub use replay::{Replay, Step};
+pub use tape::Ending;
+
+use super::error::Result;
+use super::{Engine, EngineConfig, EngineStart, Input, LinkKey, Output, Token};
+use crate::base::Instant;
+use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
+use core::ops::{Deref, Range};
+use tape::Tape;
+
+/// An [`Engine`] and, where it is recorded, what it is given. Views are the engine's own; whatever changes it goes
+/// through here.
+#[derive(Debug)]
+pub struct RecordedEngine {
+    engine: Engine,
+    tape: Option<Tape>,
+}
+
+impl RecordedEngine {
+    /// An engine that is not recorded: [`Engine::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn unrecorded(now: Instant, start: EngineStart) -> Result<Self> {
+        Ok(Self { engine: Engine::new(now, start)?, tape: None })
+    }
+
+    /// An engine that is recorded: take [what was written](Self::take_recording) from time to time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn recorded(now: Instant, start: EngineStart) -> Result<Self> {
+        Self::recorded_up_to(RECORDING_LIMIT, now, start)
+    }
+
+    /// As [`recorded`](Self::recorded), with another limit in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn recorded_up_to(limit: u64, now: Instant, start: EngineStart) -> Result<Self> {
+        let tape = Tape::new(now, &start, limit);
+        Ok(Self { engine: Engine::new(now, start)?, tape: Some(tape) })
+    }
+
+    /// What was written since the last time; empty where nothing is recorded.
+    pub fn take_recording(&mut self) -> Vec<u8> {
+        self.tape.as_mut().map(Tape::take).unwrap_or_default()
+    }
+
+    /// The driver ends without a shutdown: nothing is recorded any more.
+    pub fn end_recording(&mut self) {
+        if let Some(tape) = &mut self.tape {
+            tape.end(Ending::Stopped);
+        }
+    }
+
+    /// The hash of all outputs that were taken.
+    pub fn trace(&self) -> Option<TraceHash> {
+        self.tape.as_ref().map(Tape::trace)
+    }
+
+    /// [`Engine::handle_input`]
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        match &mut self.tape {
+            None => self.engine.handle_input(now, input),
+            Some(tape) => tape.input(now, input, &mut self.engine),
+        }
+    }
+
+    /// [`Engine::handle_timeout`]
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.record(now, || Call::Timeout);
+        self.engine.handle_timeout(now);
+    }
+
+    /// [`Engine::poll_output`]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.engine.poll_output();
+        if let Some(tape) = &mut self.tape {
+            match &output {
+                Some(output) => tape.output(output),
+                None => tape.drained(),
+            }
+        }
+        output
+    }
+
+    /// [`Engine::add_http`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_http(
+        &mut self,
+        now: Instant,
+        url: &str,
+        options: DownloadOptions,
+        reply: Token,
+    ) -> Result<DownloadId> {
+        self.record(now, || Call::AddHttp { url: url.to_owned(), options: Box::new(options.clone()), reply });
+        self.engine.add_http(now, url, options, reply)
+    }
+
+    /// [`Engine::pause`]
+    pub fn pause(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        self.record(now, || Call::Pause { id, reply });
+        self.engine.pause(now, id, reply);
+    }
+
+    /// [`Engine::resume`]
+    pub fn resume(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        self.record(now, || Call::Resume { id, reply });
+        self.engine.resume(now, id, reply);
+    }
+
+    /// [`Engine::cancel`]
+    pub fn cancel(&mut self, now: Instant, id: DownloadId, delete_files: bool, reply: Token) {
+        self.record(now, || Call::Cancel { id, delete_files, reply });
+        self.engine.cancel(now, id, delete_files, reply);
+    }
+
+    /// [`Engine::verify`]
+    pub fn verify(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        self.record(now, || Call::Verify { id, reply });
+        self.engine.verify(now, id, reply);
+    }
+
+    /// [`Engine::repair`]
+    pub fn repair(&mut self, now: Instant, id: DownloadId, reply: Token) {
+        self.record(now, || Call::Repair { id, reply });
+        self.engine.repair(now, id, reply);
+    }
+
+    /// [`Engine::set_priority`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_priority(&mut self, now: Instant, id: DownloadId, priority: DownloadPriority) -> Result<()> {
+        self.record(now, || Call::SetPriority { id, priority });
+        self.engine.set_priority(now, id, priority)
+    }
+
+    /// [`Engine::set_download_limit`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_download_limit(&mut self, now: Instant, id: DownloadId, limit: Option<u64>) -> Result<()> {
+        self.record(now, || Call::SetDownloadLimit { id, limit });
+        self.engine.set_download_limit(now, id, limit)
+    }
+
+    /// [`Engine::set_config`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_config(&mut self, now: Instant, config: EngineConfig) -> Result<()> {
+        self.record(now, || Call::SetConfig(Box::new(config.clone())));
+        self.engine.set_config(now, config)
+    }
+
+    /// [`Engine::shutdown`]
+    pub fn shutdown(&mut self, now: Instant) {
+        self.record(now, || Call::Shutdown);
+        self.engine.shutdown(now);
+    }
+
+    fn record(&mut self, now: Instant, call: impl FnOnce() -> Call) {
+        if let Some(tape) = &mut self.tape {
+            tape.call(now, call());
+        }
+    }
+}
+
+impl Deref for RecordedEngine {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Engine {
+    /// Which of `data`, were it to arrive on `link` now, is payload: bytes that nothing looks at. In order, without
+    /// touching; `None` where the link is not an HTTP connection in use.
+    pub fn payload(&self, link: LinkKey, data: &[u8]) -> Option<Vec<Range<usize>>> {
+        let who = self.links.leased_to(link)?;
+        let connection = self.entries.get(who.entry)?.http()?.connection(who.slot)?;
+        Some(connection.payload(data))
+    }
+}
+
+/// The most bytes of a recording: some days of a few downloads, and still a file that can be sent to somebody.
+pub const RECORDING_LIMIT: u64 = 64 << 20;
