@@ -3,7 +3,7 @@
 
 use super::RecordingError;
 use bytes::{Bytes, BytesMut};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -220,6 +220,25 @@ impl Field for IpAddr {
     }
 }
 
+impl Field for SocketAddr {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.ip().put(out);
+        self.port().put(out);
+        if let Self::V6(address) = self {
+            address.flowinfo().put(out);
+            address.scope_id().put(out);
+        }
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, RecordingError> {
+        let (ip, port) = (IpAddr::take(from)?, u16::take(from)?);
+        Ok(match ip {
+            IpAddr::V4(ip) => SocketAddrV4::new(ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, u32::take(from)?, u32::take(from)?).into(),
+        })
+    }
+}
+
 impl<A: Field, B: Field> Field for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
@@ -380,6 +399,8 @@ mod tests {
         #[test]
         fn what_is_written_is_read(number: u64, signed: i32, text: String, list: Vec<(u32, bool)>, nanos in 0..1_000_000_000_u32) {
             prop_assert_eq!(again(&number), Ok(number));
+            let address = SocketAddrV6::new(u128::from(number).into(), 7, nanos, nanos);
+            prop_assert_eq!(again(&SocketAddr::V6(address)), Ok(address.into()));
             prop_assert_eq!(again(&signed), Ok(signed));
             prop_assert_eq!(again(&text), Ok(text.clone()));
             prop_assert_eq!(again(&list), Ok(list.clone()));

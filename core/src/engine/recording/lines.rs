@@ -20,6 +20,9 @@ pub fn call_line(call: &Call) -> String {
             format!("disk {} data, {} bytes", key.0, data.len())
         }
         Call::Input(Input::Disk { key, result }) => format!("disk {} {result:?}", key.0),
+        Call::Input(Input::Datagram { socket, from, bytes }) => {
+            format!("{socket:?} from {from}: {}", datagram(bytes))
+        }
         Call::Input(other) => format!("{other:?}"),
         other => format!("{other:?}"),
     }
@@ -49,6 +52,7 @@ pub fn output_line(output: &Output) -> String {
             let ops: Vec<String> = ops.iter().map(op_line).collect();
             format!("store {} [{}]", batch.0, ops.join(", "))
         }
+        Output::Datagram { socket, to, bytes } => format!("{socket:?} to {to}: {}", datagram(bytes)),
         Output::Note(note) => format!("note, {} bytes", note.len()),
         other => format!("{other:?}"),
     }
@@ -67,6 +71,14 @@ fn op_line(op: &StoreOp) -> String {
             format!("put {table:?} {key:?} \"{}\"", value.escape_ascii())
         }
         StoreOp::Delete { table, key } => format!("delete {table:?} {key:?}"),
+    }
+}
+
+/// A message of the DHT is bencoded; in others there may be payload.
+fn datagram(bytes: &[u8]) -> String {
+    match bytes {
+        [b'd', ..] => format!("\"{}\"", bytes.escape_ascii()),
+        other => format!("{} bytes", other.len()),
     }
 }
 

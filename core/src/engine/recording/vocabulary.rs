@@ -6,6 +6,7 @@ use super::fields::{Field, Source, choice, newtype, record};
 use crate::base::disk::{
     AllocationMode, Digest, DiskError, DiskErrorKind, DiskOk, FileIdentity, FileStat, HashAlgorithm,
 };
+use crate::base::link::{ArrivalKey, ListenerKey, UdpKey};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Key, LinkError, LinkInput, ResolveError, TlsError};
 use crate::download::{
@@ -21,6 +22,9 @@ newtype! {
     QueryKey as u64: |key| key.0, |number| Some(QueryKey(number));
     DiskKey as u64: |key| key.0, |number| Some(DiskKey(number));
     BatchKey as u64: |key| key.0, |number| Some(BatchKey(number));
+    ListenerKey as u64: |key| key.0, |number| Some(ListenerKey(number));
+    ArrivalKey as u64: |key| key.0, |number| Some(ArrivalKey(number));
+    UdpKey as u64: |key| key.0, |number| Some(UdpKey(number));
     Token as u64: |token| token.0, |number| Some(Token(number));
     LinkKey as u64: |key| key.as_u64(), |number| Some(Key::from_u64(number));
     DownloadId as [u8; 16]: |id| *id.as_uuid().as_bytes(), |bytes| Some(DownloadId::from_uuid(Uuid::from_bytes(bytes)));
@@ -87,6 +91,10 @@ choice!(Input {
     2 => Disk { key, result },
     3 => Stored { batch, result },
     4 => WallClock { unix_millis },
+    5 => Listening { listener, result },
+    6 => Accepted { listener, arrival, from },
+    7 => Bound { socket, result },
+    8 => Datagram { socket, from, bytes },
 });
 choice!(LinkInput { 0 => Opened, 1 => Secured, 2 => Data(bytes), 3 => Sent(count), 4 => Closed(error) });
 choice!(LinkError {
@@ -99,6 +107,9 @@ choice!(LinkError {
     6 => OutOfResources,
     7 => Tls(error),
     8 => Io,
+    9 => AddressInUse,
+    10 => AddressNotAvailable,
+    11 => PermissionDenied,
 });
 choice!(TlsError {
     0 => UnknownIssuer,
