@@ -1,8 +1,9 @@
 //! Codecs: metainfo files (BEP 3) and magnet links (BEP 9).
 //!
-//! [`Metainfo`] reads a torrent, [`Magnet`] a link to one.
+//! [`Metainfo`] reads a torrent, [`Magnet`] a link to one; [`create`] makes a torrent of content that is there.
 
 mod collisions;
+pub mod create;
 mod error;
 mod files;
 mod info;
