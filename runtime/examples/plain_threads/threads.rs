@@ -216,7 +216,10 @@ impl Cell {
 
     fn end(&self) {
         if !self.over.swap(true, Ordering::SeqCst) {
-            self.shared.state().tasks -= 1;
+            let mut state = self.shared.state();
+            state.tasks -= 1;
+            // A task in the queue of a loop that has ended would keep the loop, and the loop the task.
+            state.ready.retain(|cell| !cell.over.load(Ordering::SeqCst));
             // The loop may wait for what does not come any more.
             let _ = self.shared.poller.notify();
         }
@@ -225,9 +228,10 @@ impl Cell {
 
 impl Wake for Cell {
     fn wake(self: Arc<Self>) {
-        if !self.queued.swap(true, Ordering::SeqCst) {
-            let shared = Arc::clone(&self.shared);
-            shared.state().ready.push_back(self);
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
+        if !self.over.load(Ordering::SeqCst) && !self.queued.swap(true, Ordering::SeqCst) {
+            state.ready.push_back(self);
             let _ = shared.poller.notify();
         }
     }

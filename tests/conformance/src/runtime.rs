@@ -49,11 +49,6 @@ pub trait Rig {
     fn enter<T>(&self, act: impl FnOnce() -> T) -> T {
         act()
     }
-
-    /// Whether an engine that was dropped without a shutdown frees its descriptors by the time its threads have ended.
-    fn frees_descriptors_with_its_threads(&self) -> bool {
-        true
-    }
 }
 
 /// The tests of a runtime's links: `links_suite!(name, rig)`.

@@ -84,11 +84,6 @@ impl Rig for SmolRig {
 struct ThreadsRig;
 
 impl Rig for ThreadsRig {
-    /// The poller of a thread goes with the last waker that names it, wherever that lies.
-    fn frees_descriptors_with_its_threads(&self) -> bool {
-        false
-    }
-
     type Engine = threads::DownloadEngine;
     type Links = Links<Threads>;
 
