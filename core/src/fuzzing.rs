@@ -1,6 +1,8 @@
 //! Fuzzing: what every parser and some policies and machines must keep, whatever comes in. One body per target; each
 //! panics where a promise is broken. `fuzz/` gives them to libFuzzer, and a test replays the corpora on stable Rust.
 
+pub mod torrent;
+
 use crate::base::{FileName, Instant, LinkInput, RangeSet};
 use crate::engine::record::{DownloadRecord, Note, decode_progress, encode_progress};
 use crate::engine::recording::{Frame, Reader, Replay, output_line};
@@ -16,7 +18,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 13] = [
     ("bencode", bencode),
     ("file_name", file_name),
     ("http_chunked", http_chunked),
@@ -27,6 +29,9 @@ pub const TARGETS: [(&str, Body); 10] = [
     ("range_set", range_set),
     ("recording", recording),
     ("records", records),
+    ("torrent_create", torrent::create),
+    ("torrent_magnet", torrent::magnet),
+    ("torrent_metainfo", torrent::metainfo),
 ];
 
 /// Strict values have one spelling; a value is the same whatever follows it; there are no more values than bytes.
