@@ -104,6 +104,22 @@ impl Bitfield {
         })
     }
 
+    /// How many bits of this range of numbers are set.
+    pub fn count_in(&self, range: core::ops::Range<u32>) -> u32 {
+        let (start, end) = (range.start, range.end.min(self.len));
+        if start >= end {
+            return 0;
+        }
+        let (first, last) = ((start / 8) as usize, ((end - 1) / 8) as usize);
+        let head = 0xff >> (start % 8);
+        let tail = 0xff_u8 << (7 - (end - 1) % 8);
+        if first == last {
+            return (self.bytes[first] & head & tail).count_ones();
+        }
+        let between: u32 = self.bytes[first + 1..last].iter().map(|byte| byte.count_ones()).sum();
+        (self.bytes[first] & head).count_ones() + between + (self.bytes[last] & tail).count_ones()
+    }
+
     /// Whether there is a bit that is set here and clear in `other`, which must be as long.
     pub fn has_more_than(&self, other: &Self) -> bool {
         self.bytes.iter().zip(&other.bytes).any(|(mine, theirs)| mine & !theirs != 0)
@@ -155,6 +171,10 @@ mod tests {
                 prop_assert_eq!(bits.has(piece), insert);
             }
             prop_assert_eq!(bits.count() as usize, model.len());
+            for (start, end) in [(0, len), (3, 40), (8, 16), (9, 15), (40, 3), (5, 70), (69, 70)] {
+                let expected = (start..end).filter(|index| model.contains(index)).count();
+                prop_assert_eq!(bits.count_in(start..end) as usize, expected);
+            }
             prop_assert_eq!(bits.ones().collect::<Vec<_>>(), model.into_iter().collect::<Vec<_>>());
             prop_assert_eq!(Bitfield::from_bytes(bits.as_bytes(), len), Some(bits));
         }
