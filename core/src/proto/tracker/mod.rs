@@ -1,1 +1,7 @@
-//! Conversation: with one tracker over UDP (BEP 15).
+//! Machine: one exchange with a tracker over UDP (BEP 15).
+
+mod conversation;
+#[cfg(test)]
+mod tests;
+
+pub use conversation::{Connection, Conversation, ConversationError, Output, Patience, Request};
