@@ -1,0 +1,436 @@
+//! Announces and scrapes over HTTP: one exchange each, over a leased connection, with its redirects; and look-ups.
+
+use super::error::TrackerError;
+use super::reach;
+use super::tracker::{Announcing, TrackerIndex};
+use super::{Announcer, Output, SlotKey};
+use crate::base::link::LinkKey;
+use crate::base::{Instant, LinkError};
+use crate::proto::http::{self as proto, CloseReason, Connection};
+use crate::wire::http::{HttpUrl, Origin, Request, ResponseHead, RetryAfter};
+use crate::wire::tracker::http::{AnswerError, decode_announce, decode_scrape};
+use crate::wire::tracker::{TrackerUrl, http as codec};
+use bytes::Bytes;
+use core::net::IpAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+/// What a [`SlotKey`] names.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) tracker: TrackerIndex,
+    pub(super) purpose: Purpose,
+    /// Then it is given up.
+    until: Instant,
+    work: Work,
+}
+
+/// What a tracker is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Announce(Announcing),
+    Scrape,
+}
+
+impl Purpose {
+    pub(super) fn is_scrape(self) -> bool {
+        self == Self::Scrape
+    }
+}
+
+#[derive(Debug)]
+enum Work {
+    Lookup,
+    Http(Box<Exchange>),
+}
+
+/// One request, and what its redirects lead to.
+#[derive(Debug)]
+struct Exchange {
+    url: HttpUrl,
+    /// Who redirected here.
+    from: Option<Origin>,
+    redirects: usize,
+    /// How often a connection turned out to be closed before it was used.
+    stale: usize,
+    stage: Stage,
+    lease: Option<Lease>,
+}
+
+/// A connection on loan.
+#[derive(Debug)]
+struct Lease {
+    link: LinkKey,
+    connection: Box<Connection>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Waiting for a connection.
+    Leasing,
+    /// The request is under way.
+    Asking { reused: bool },
+    /// The answer arrives.
+    Reading { answer: Answer, body: Vec<u8> },
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// It says something, whatever its status is.
+    Says { status: u16, retry_after: Option<Duration> },
+    /// It leads elsewhere; its body is of no interest.
+    Leads(String),
+}
+
+impl Slot {
+    fn exchange(&self) -> Option<&Exchange> {
+        match &self.work {
+            Work::Http(exchange) => Some(exchange),
+            Work::Lookup => None,
+        }
+    }
+
+    fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        match &mut self.work {
+            Work::Http(exchange) => Some(exchange),
+            Work::Lookup => None,
+        }
+    }
+
+    fn lease_mut(&mut self) -> Option<&mut Lease> {
+        self.exchange_mut()?.lease.as_mut()
+    }
+
+    /// The next deadline.
+    pub(super) fn poll_timeout(&self) -> Instant {
+        let connection =
+            self.exchange().and_then(|exchange| exchange.lease.as_ref()?.connection.poll_timeout());
+        connection.map_or(self.until, |at| at.min(self.until))
+    }
+
+    /// How much more its link may read.
+    pub(super) fn credit(&self) -> Option<u64> {
+        Some(self.exchange()?.lease.as_ref()?.connection.credit())
+    }
+
+    /// Whether the tracker owes the beginning of an answer.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.exchange(), Some(Exchange { stage: Stage::Asking { .. }, .. }))
+    }
+
+    /// Whether the tracker may have heard the request.
+    pub(super) fn has_asked(&self) -> bool {
+        self.exchange().is_some_and(|exchange| !matches!(exchange.stage, Stage::Leasing))
+    }
+
+    /// Whether the name of the host may lead to `ip`.
+    pub(super) fn may_reach(&self, ip: IpAddr) -> bool {
+        self.exchange()
+            .is_none_or(|exchange| reach::check_address(&exchange.url, exchange.from.as_ref(), ip).is_ok())
+    }
+}
+
+impl Announcer {
+    /// Begins to ask a tracker over HTTP.
+    pub(super) fn begin_http(&mut self, now: Instant, index: TrackerIndex, purpose: Purpose) {
+        let Some(tracker) = self.trackers.get(index.0) else { return };
+        let Some(TrackerUrl::Http(home)) = &tracker.url else { return };
+        let url = match purpose {
+            Purpose::Announce(announce) => {
+                let request = self.request(index, announce);
+                codec::announce_url(home, &request, tracker.tracker_id.as_deref()).map_err(TrackerError::Url)
+            }
+            Purpose::Scrape => {
+                codec::scrape_url(home, self.plan.info_hash).ok_or(TrackerError::Answer(AnswerError::NoSwarm))
+            }
+        };
+        match url {
+            Err(error) => self.on_failed(now, index, purpose, error),
+            Ok(url) => {
+                let exchange =
+                    Exchange { url, from: None, redirects: 0, stale: 0, stage: Stage::Leasing, lease: None };
+                let until = now + EXCHANGE_TIME;
+                self.begin_exchange(
+                    now,
+                    Slot { tracker: index, purpose, until, work: Work::Http(Box::new(exchange)) },
+                );
+            }
+        }
+    }
+
+    /// Asks for the addresses of a tracker's name.
+    pub(super) fn begin_lookup(
+        &mut self,
+        now: Instant,
+        index: TrackerIndex,
+        host: Arc<str>,
+        purpose: Purpose,
+    ) {
+        let slot = Slot { tracker: index, purpose, until: now + LOOKUP_TIME, work: Work::Lookup };
+        let query = self.slots.insert(slot);
+        self.outputs.push_back(Output::Resolve { query, host });
+    }
+
+    fn begin_exchange(&mut self, now: Instant, slot: Slot) {
+        let (index, purpose) = (slot.tracker, slot.purpose);
+        let Some(exchange) = slot.exchange() else { return };
+        match reach::check(&exchange.url, exchange.from.as_ref()) {
+            Err(error) => self.on_failed(now, index, purpose, TrackerError::Reach(error)),
+            Ok(()) => {
+                let origin = exchange.url.origin().clone();
+                let slot = self.slots.insert(slot);
+                self.outputs.push_back(Output::Lease { slot, origin });
+            }
+        }
+    }
+
+    /// A connection is there: asks over it, or gives it back.
+    pub(super) fn on_leased(
+        &mut self,
+        now: Instant,
+        key: SlotKey,
+        lease: (LinkKey, Box<Connection>),
+        reused: bool,
+    ) {
+        let (link, connection) = lease;
+        let waits = |slot: &&mut Slot| matches!(slot.exchange(), Some(exchange) if exchange.lease.is_none());
+        let Some(slot) = self.slots.get_mut(key).filter(waits) else {
+            self.outputs.push_back(Output::Release { link, connection });
+            return;
+        };
+        let home = self.trackers.get(slot.tracker.0).and_then(|tracker| tracker.url.as_ref());
+        let Some(exchange) = slot.exchange_mut() else { return };
+        let request = build_request(&exchange.url, home, &self.plan.user_agent);
+        exchange.stage = Stage::Asking { reused };
+        let lease = exchange.lease.insert(Lease { link, connection });
+        lease.connection.request(now, &request);
+        self.drain(now, key);
+    }
+
+    /// Reads the outputs of an exchange's connection.
+    pub(super) fn drain(&mut self, now: Instant, key: SlotKey) {
+        while let Some(lease) = self.slots.get_mut(key).and_then(Slot::lease_mut) {
+            let link = lease.link;
+            let Some(output) = lease.connection.poll_output() else { return };
+            match output {
+                proto::Output::Link(output) => self.outputs.push_back(Output::Link(link, output)),
+                proto::Output::Head(head) => self.on_head(now, key, &head),
+                proto::Output::Body(bytes) => self.on_body(now, key, &bytes),
+                proto::Output::End => self.on_end(now, key),
+                proto::Output::Closed(reason) => self.on_closed(now, key, reason),
+            }
+        }
+    }
+
+    /// Something came from below for the connection of an exchange.
+    pub(super) fn with_connection(&mut self, now: Instant, key: SlotKey, act: impl FnOnce(&mut Connection)) {
+        if let Some(lease) = self.slots.get_mut(key).and_then(Slot::lease_mut) {
+            act(&mut lease.connection);
+            self.drain(now, key);
+        }
+    }
+
+    fn on_head(&mut self, now: Instant, key: SlotKey, head: &ResponseHead) {
+        let Some(exchange) = self.slots.get_mut(key).and_then(Slot::exchange_mut) else { return };
+        let location = head.location().filter(|_| matches!(head.status, 301 | 302 | 303 | 307 | 308));
+        let answer = match location {
+            Some(location) => Answer::Leads(location),
+            None if !head.content_encoding_is_identity() => {
+                self.fail_slot(now, key, TrackerError::Encoded);
+                return;
+            }
+            None => {
+                let retry_after = match head.retry_after() {
+                    Some(RetryAfter::Seconds(seconds)) => Some(Duration::from_secs(seconds)),
+                    _ => None,
+                };
+                Answer::Says { status: head.status, retry_after }
+            }
+        };
+        exchange.stage = Stage::Reading { answer, body: Vec::new() };
+    }
+
+    fn on_body(&mut self, now: Instant, key: SlotKey, bytes: &Bytes) {
+        let Some(exchange) = self.slots.get_mut(key).and_then(Slot::exchange_mut) else { return };
+        let Stage::Reading { body, .. } = &mut exchange.stage else { return };
+        if body.len() + bytes.len() > MAX_BODY {
+            self.fail_slot(now, key, TrackerError::TooLong);
+            return;
+        }
+        body.extend_from_slice(bytes);
+    }
+
+    fn on_end(&mut self, now: Instant, key: SlotKey) {
+        let Some(Slot { tracker, purpose, until, work: Work::Http(mut exchange) }) = self.remove_slot(key)
+        else {
+            return;
+        };
+        self.release(exchange.lease.take());
+        let stage = core::mem::replace(&mut exchange.stage, Stage::Leasing);
+        let Stage::Reading { answer, body } = stage else { return };
+        match answer {
+            Answer::Says { status, retry_after } => {
+                self.on_said(now, tracker, purpose, &body, TrackerError::Status { status, retry_after });
+            }
+            Answer::Leads(location) => match follow(&mut exchange, &location) {
+                Err(error) => self.on_failed(now, tracker, purpose, error),
+                Ok(()) => {
+                    self.begin_exchange(now, Slot { tracker, purpose, until, work: Work::Http(exchange) })
+                }
+            },
+        }
+    }
+
+    /// A tracker has answered. Whatever the status, a reason in the body says more than it.
+    fn on_said(
+        &mut self,
+        now: Instant,
+        index: TrackerIndex,
+        purpose: Purpose,
+        body: &[u8],
+        status: TrackerError,
+    ) {
+        let is_good = matches!(status, TrackerError::Status { status: 200..300, .. });
+        match purpose {
+            Purpose::Announce(_) => match decode_announce(body) {
+                Ok(answer) if is_good => self.on_announced(now, index, purpose, answer),
+                Ok(_) => self.on_failed(now, index, purpose, status),
+                Err(error @ AnswerError::Refused(_)) => {
+                    self.on_failed(now, index, purpose, TrackerError::Answer(error));
+                }
+                Err(error) if is_good => self.on_failed(now, index, purpose, TrackerError::Answer(error)),
+                Err(_) => self.on_failed(now, index, purpose, status),
+            },
+            Purpose::Scrape => {
+                if let Ok(answer) = decode_scrape(body, self.plan.info_hash) {
+                    self.on_scraped(index, answer);
+                }
+            }
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, key: SlotKey, reason: CloseReason) {
+        let Some(Slot { tracker, purpose, until, work: Work::Http(mut exchange) }) = self.remove_slot(key)
+        else {
+            return;
+        };
+        self.release(exchange.lease.take());
+        let gone =
+            matches!(reason, CloseReason::Link(LinkError::Eof | LinkError::Reset | LinkError::Truncated));
+        if gone && matches!(exchange.stage, Stage::Asking { reused: true }) && exchange.stale < MAX_STALE {
+            // The server closed an idle connection just as it was used again: nobody's fault.
+            exchange.stale += 1;
+            exchange.stage = Stage::Leasing;
+            self.begin_exchange(now, Slot { tracker, purpose, until, work: Work::Http(exchange) });
+            return;
+        }
+        self.on_failed(now, tracker, purpose, TrackerError::Closed(reason));
+    }
+
+    /// Gives a connection back.
+    fn release(&mut self, lease: Option<Lease>) {
+        let Some(Lease { link, mut connection }) = lease else { return };
+        while let Some(output) = connection.poll_output() {
+            if let proto::Output::Link(output) = output {
+                self.outputs.push_back(Output::Link(link, output));
+            }
+        }
+        self.outputs.push_back(Output::Release { link, connection });
+    }
+
+    fn remove_slot(&mut self, key: SlotKey) -> Option<Slot> {
+        self.slots.remove(key)
+    }
+
+    /// Ends an exchange or a look-up without a word; a connection goes with it unless it is idle.
+    pub(super) fn close_slot(&mut self, now: Instant, key: SlotKey) {
+        let Some(Slot { work: Work::Http(exchange), .. }) = self.remove_slot(key) else { return };
+        match exchange.lease {
+            None => {
+                self.outputs.push_back(Output::Unlease { slot: key, origin: exchange.url.origin().clone() })
+            }
+            Some(mut lease) => {
+                if !lease.connection.is_idle() {
+                    lease.connection.close(now);
+                }
+                self.release(Some(lease));
+            }
+        }
+    }
+
+    /// Ends an exchange or a look-up as a failure.
+    pub(super) fn fail_slot(&mut self, now: Instant, key: SlotKey, error: TrackerError) {
+        let Some((tracker, purpose)) = self.slots.get(key).map(|slot| (slot.tracker, slot.purpose)) else {
+            return;
+        };
+        self.close_slot(now, key);
+        self.on_failed(now, tracker, purpose, error);
+    }
+
+    /// A look-up has ended.
+    pub(super) fn end_lookup(&mut self, key: SlotKey) -> Option<(TrackerIndex, Purpose)> {
+        self.slots.get(key).filter(|slot| matches!(slot.work, Work::Lookup))?;
+        self.slots.remove(key).map(|slot| (slot.tracker, slot.purpose))
+    }
+
+    /// No connection will come.
+    pub(super) fn end_leasing(&mut self, key: SlotKey) -> Option<(TrackerIndex, Purpose)> {
+        self.slots.get(key)?.exchange().filter(|exchange| exchange.lease.is_none())?;
+        self.slots.remove(key).map(|slot| (slot.tracker, slot.purpose))
+    }
+
+    /// Lets the exchanges do what is due.
+    pub(super) fn time_slots(&mut self, now: Instant) {
+        let due = self.slots.iter().filter(|(_, slot)| slot.poll_timeout() <= now);
+        let due: Vec<(SlotKey, bool)> = due.map(|(key, slot)| (key, slot.until <= now)).collect();
+        for (key, over) in due {
+            if over {
+                self.fail_slot(now, key, TrackerError::TimedOut);
+            } else {
+                self.with_connection(now, key, |connection| connection.handle_timeout(now));
+            }
+        }
+    }
+}
+
+fn follow(exchange: &mut Exchange, location: &str) -> Result<(), TrackerError> {
+    if exchange.redirects == MAX_REDIRECTS {
+        return Err(TrackerError::TooManyRedirects);
+    }
+    let to = exchange.url.join(location).map_err(TrackerError::BadRedirect)?;
+    exchange.redirects += 1;
+    exchange.stale = 0;
+    exchange.from = Some(exchange.url.origin().clone());
+    exchange.url = to;
+    Ok(())
+}
+
+/// The password of a tracker goes to its own origin only.
+fn build_request(url: &HttpUrl, home: Option<&TrackerUrl>, user_agent: &str) -> Request {
+    let mut request = Request::get(url);
+    let own = match home {
+        Some(TrackerUrl::Http(home)) if home.origin() == url.origin() => home.basic_auth(),
+        _ => None,
+    };
+    let headers =
+        [("User-Agent", Some(user_agent.to_owned())), ("Accept-Encoding", Some("identity".to_owned()))];
+    for (name, value) in headers.into_iter().chain([("Authorization", own.or_else(|| url.basic_auth()))]) {
+        if let Some(value) = value {
+            // A value that cannot be sent is left out.
+            let _ = request.header(name, &value);
+        }
+    }
+    request
+}
+
+/// The longest answer, in bytes: 1,000 peers as dictionaries take 100,000.
+const MAX_BODY: usize = 1 << 20;
+/// The most redirects of one request: one to another scheme and one to another host are usual.
+const MAX_REDIRECTS: usize = 5;
+/// After so many kept connections that were closed, the tracker is to blame.
+const MAX_STALE: usize = 3;
+/// How long an exchange may take with its redirects, from the wish for a connection to the end of the answer: dialling
+/// takes half of it at most, and an answer that drips is worth no more.
+const EXCHANGE_TIME: Duration = Duration::from_secs(60);
+/// How long a look-up may take.
+const LOOKUP_TIME: Duration = Duration::from_secs(30);
