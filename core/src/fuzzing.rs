@@ -3,6 +3,8 @@
 
 pub mod torrent;
 
+pub mod trackers;
+
 use crate::base::{FileName, Instant, LinkInput, RangeSet};
 use crate::engine::record::{DownloadRecord, Note, decode_progress, encode_progress};
 use crate::engine::recording::{Frame, Reader, Replay, output_line};
@@ -18,7 +20,8 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 13] = [
+pub const TARGETS: [(&str, Body); 16] = [
+    ("announcer", trackers::announcer),
     ("bencode", bencode),
     ("file_name", file_name),
     ("http_chunked", http_chunked),
@@ -32,6 +35,8 @@ pub const TARGETS: [(&str, Body); 13] = [
     ("torrent_create", torrent::create),
     ("torrent_magnet", torrent::magnet),
     ("torrent_metainfo", torrent::metainfo),
+    ("tracker_http", trackers::tracker_http),
+    ("tracker_udp", trackers::tracker_udp),
 ];
 
 /// Strict values have one spelling; a value is the same whatever follows it; there are no more values than bytes.

@@ -25,7 +25,7 @@
 pub mod base;
 pub mod download;
 pub mod engine;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod proto;
 pub mod wire;

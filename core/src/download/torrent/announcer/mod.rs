@@ -9,8 +9,10 @@
 
 mod error;
 mod exchange;
+mod output;
 mod plan;
 mod reach;
+mod schedule;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ mod tiers;
 mod tracker;
 mod udp;
 
+pub use self::output::{MessageKind, Output};
 pub use self::plan::{AnnouncePlan, Totals};
 pub use self::status::{TrackerState, TrackerStatus};
 
@@ -26,86 +29,17 @@ use self::exchange::{Purpose, Slot};
 use self::tiers::Tier;
 use self::tracker::{Announcing, Tracker, TrackerIndex};
 use crate::base::link::{LinkKey, ResolveError};
-use crate::base::{Instant, Key, LinkInput, LinkOutput, Rng, Slab};
+use crate::base::{Instant, Key, LinkInput, Rng, Slab};
 use crate::download::DownloadError;
 use crate::proto::http::Connection;
-use crate::wire::http::Origin;
 use crate::wire::printable::Printable;
 use crate::wire::tracker::{AnnounceAnswer, AnnounceRequest, Event, ScrapeAnswer, TrackerUrl};
-use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Names one exchange with a tracker, or one look-up of its name.
 pub type SlotKey = Key<Slot>;
-
-/// What an announcer asks for, or has found.
-#[derive(Debug)]
-pub enum Output {
-    /// A connection to `origin` for one exchange; [`Announcer::leased`] or [`Announcer::lease_failed`] answers.
-    Lease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-    },
-    /// The connection is not wanted any more.
-    Unlease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-    },
-    /// The exchange is over: the connection is idle or closed.
-    Release {
-        /// The link under it.
-        link: LinkKey,
-        /// The connection.
-        connection: Box<Connection>,
-    },
-    /// Do something on a link.
-    Link(LinkKey, LinkOutput),
-    /// Look up a host name, never an IP literal; [`Announcer::resolved`] answers.
-    Resolve {
-        /// Names the look-up.
-        query: SlotKey,
-        /// The name.
-        host: Arc<str>,
-    },
-    /// Send a datagram, from the socket of the address's family.
-    Datagram {
-        /// Where to.
-        to: SocketAddr,
-        /// What.
-        bytes: Bytes,
-    },
-    /// Addresses of peers that a tracker sent, at most [`MAX_PEERS`](crate::wire::tracker::MAX_PEERS); ports are never zero.
-    Peers(Vec<SocketAddr>),
-    /// The address under which a tracker sees this side (BEP 24).
-    ExternalIp(IpAddr),
-    /// A tracker has something to say to the user.
-    Message {
-        /// Its URL; safe to show.
-        tracker: String,
-        /// What it says; safe to show.
-        text: String,
-        /// Whether it refused.
-        kind: MessageKind,
-    },
-    /// Nothing is under way any more after [`Announcer::stop`].
-    Stopped,
-}
-
-/// What a tracker's message is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MessageKind {
-    /// It answered all the same.
-    Warning,
-    /// It refused.
-    Failure,
-}
 
 /// All trackers of one torrent.
 ///
@@ -150,12 +84,6 @@ enum Phase {
     Idle,
     Running,
     Stopping { until: Instant },
-}
-
-/// What a tier does next.
-enum Step {
-    Ask(TrackerIndex),
-    Wait(Option<Instant>),
 }
 
 impl Announcer {
@@ -211,7 +139,11 @@ impl Announcer {
     /// nothing but [`start`](Self::start) after it.
     pub fn stop(&mut self, now: Instant) {
         match self.phase {
-            Phase::Idle => self.outputs.push_back(Output::Stopped),
+            Phase::Idle => {
+                self.drop_all(now);
+                self.outputs.push_back(Output::Stopped);
+                self.settle(now);
+            }
             Phase::Stopping { .. } => {}
             Phase::Running => {
                 self.phase = Phase::Stopping { until: now + STOP_TIME };
@@ -404,62 +336,6 @@ impl Announcer {
         self.next = self.earliest(now);
     }
 
-    fn plan_announces(&mut self, now: Instant) {
-        for index in (0..self.trackers.len()).map(TrackerIndex) {
-            if self.completes_at(index).is_some_and(|at| at <= now) {
-                self.announce(now, index);
-            }
-        }
-        for tier in 0..self.tiers.len() {
-            // Each turn makes one of the tier's trackers busy, or free only later.
-            while let Step::Ask(index) = self.step(now, tier) {
-                self.announce(now, index);
-            }
-        }
-    }
-
-    /// When a tracker is to hear that nothing is missing any more, if it is.
-    fn completes_at(&self, index: TrackerIndex) -> Option<Instant> {
-        let tracker = self.trackers.get(index.0)?;
-        (self.completed && tracker.next_event(true) == Event::Completed).then(|| tracker.free_at())?
-    }
-
-    /// Whom a tier asks now, or when it will.
-    fn step(&self, now: Instant, tier: usize) -> Step {
-        let Some(tier) = self.tiers.get(tier) else { return Step::Wait(None) };
-        if tier.due > now {
-            return Step::Wait(Some(tier.due));
-        }
-        let trackers = tier.order().iter().filter_map(|index| Some((*index, self.trackers.get(index.0)?)));
-        let newest = trackers.clone().filter_map(|(_, tracker)| Some(tracker.announcing?.began)).max();
-        // While one takes its time the next is asked beside it, but not at once.
-        let patience = newest.map_or(now, |began| began + HEDGE);
-        let mut free =
-            trackers.filter_map(|(index, tracker)| Some((index, tracker.free_at()?.max(patience))));
-        match free.clone().find(|(_, at)| *at <= now) {
-            Some((index, _)) => Step::Ask(index),
-            None => Step::Wait(free.by_ref().map(|(_, at)| at).min()),
-        }
-    }
-
-    /// The earliest deadline of all.
-    fn earliest(&self, now: Instant) -> Option<Instant> {
-        let stop = match self.phase {
-            Phase::Stopping { until } => Some(until),
-            _ => None,
-        };
-        let slots = self.slots.iter().map(|(_, slot)| slot.poll_timeout());
-        let talks = self.trackers.iter().filter_map(|tracker| tracker.udp.poll_timeout());
-        let running = if self.phase == Phase::Running { self.tiers.len() } else { 0 };
-        let steps = (0..running).filter_map(|tier| match self.step(now, tier) {
-            Step::Ask(_) => None,
-            Step::Wait(at) => at,
-        });
-        let own = if self.phase == Phase::Running { self.trackers.len() } else { 0 };
-        let completes = (0..own).filter_map(|index| self.completes_at(TrackerIndex(index)));
-        stop.into_iter().chain(slots).chain(talks).chain(steps).chain(completes).min()
-    }
-
     fn announce(&mut self, now: Instant, index: TrackerIndex) {
         let Some(tracker) = self.trackers.get_mut(index.0) else { return };
         let event = tracker.next_event(self.completed);
@@ -648,8 +524,6 @@ pub const STOP_TIME: Duration = Duration::from_millis(2500);
 /// The most trackers of one torrent. Public lists have a hundred, and each tier is a conversation of its own.
 pub const MAX_TRACKERS: usize = 128;
 
-/// After this time the next of a tier is asked beside one that has not answered. Most trackers answer within one second.
-const HEDGE: Duration = Duration::from_secs(10);
 /// How often a tracker is scraped at most.
 const SCRAPE_EVERY: Duration = Duration::from_secs(60);
 /// How many peers are asked for at the beginning, and when there are few.

@@ -5,7 +5,7 @@ mod run;
 mod udp;
 
 use super::*;
-use crate::base::{InfoHash, LinkError, PeerId};
+use crate::base::{InfoHash, LinkError, LinkOutput, PeerId};
 use crate::proto::http::ConnectionConfig;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
