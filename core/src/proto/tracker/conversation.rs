@@ -2,7 +2,7 @@
 
 use crate::base::{InfoHash, Instant, Rng};
 use crate::wire::tracker::udp::{
-    Answer, ConnectionId, Packet, TransactionId, encode_announce, encode_connect, encode_scrape,
+    Answer, ConnectionId, Packet, PacketError, TransactionId, encode_announce, encode_connect, encode_scrape,
 };
 use crate::wire::tracker::{AnnounceAnswer, AnnounceRequest, ScrapeAnswer};
 use bytes::Bytes;
@@ -120,11 +120,14 @@ impl Conversation {
             return false;
         }
         let (Stage::Connecting(expected) | Stage::Asking(expected)) = self.stage else { return false };
-        let Ok(Packet { transaction, answer }) = Packet::decode(from.ip(), bytes) else { return false };
-        if transaction != expected {
-            return false;
+        match Packet::decode(from.ip(), bytes) {
+            Ok(Packet { transaction, answer }) if transaction == expected => self.on_answer(now, answer),
+            Err(PacketError::Truncated { transaction: Some(transaction) }) if transaction == expected => {
+                self.end(Output::Failed(ConversationError::Empty));
+                true
+            }
+            _ => false,
         }
-        self.on_answer(now, answer)
     }
 
     /// The time has come that [`poll_timeout`](Self::poll_timeout) gave.
@@ -248,6 +251,9 @@ pub enum ConversationError {
     /// None came in time.
     #[error("the tracker does not answer")]
     TimedOut,
+    /// One came with nothing in it: so opentracker answers an announce of a torrent that it does not serve.
+    #[error("the tracker does not serve this torrent")]
+    Empty,
     /// The tracker refused; the text is as it came.
     #[error("{}", crate::wire::printable::Printable(.0))]
     Refused(String),

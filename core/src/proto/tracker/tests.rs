@@ -191,12 +191,26 @@ fn forged_late_and_broken_packets_leave_no_trace() {
         assert!(!table.answer_from(from, &good), "{from}");
     }
     let scraped = packet(2, &announce, &[0; 12]);
-    for packet in [&wrong_number[..], &good[..19], &[], &connected(&connect), &connected(&announce), &scraped]
-    {
+    for packet in [
+        &wrong_number[..],
+        &wrong_number[..19],
+        &good[..7],
+        &[],
+        &connected(&connect),
+        &connected(&announce),
+        &scraped,
+    ] {
         assert!(!table.answer(packet), "{packet:?}");
     }
     assert_eq!((table.sent.len(), &table.ended), (2, &None));
     assert!(table.answer(&good));
+}
+
+#[test]
+fn empty_answer_is_a_refusal_and_not_waited_out() {
+    let mut table = Table::connected();
+    assert!(table.answer(&packet(1, &table.last(), &[])));
+    assert_eq!(table.ended, Some(Output::Failed(ConversationError::Empty)));
 }
 
 #[test]

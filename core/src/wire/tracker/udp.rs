@@ -95,39 +95,55 @@ impl Packet {
     /// they need to be.
     pub fn decode(from: IpAddr, packet: &[u8]) -> Result<Self, PacketError> {
         let mut rest = packet;
-        let action = take(&mut rest)?;
-        let transaction = TransactionId(take(&mut rest)?);
-        let answer = match action {
-            CONNECT => {
-                let (high, low) = (take(&mut rest)?, take(&mut rest)?);
-                Answer::Connected(ConnectionId(u64::from(high) << 32 | u64::from(low)))
-            }
-            ANNOUNCE => {
-                let (interval, leechers, seeders) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
-                let peers = match from.to_canonical() {
-                    IpAddr::V4(_) => compact_v4(rest).take(MAX_PEERS).collect(),
-                    IpAddr::V6(_) => compact_v6(rest).take(MAX_PEERS).collect(),
-                };
-                Answer::Announced(AnnounceAnswer {
-                    interval: seconds(i64::from(interval)),
-                    seeders: Some(seeders),
-                    leechers: Some(leechers),
-                    peers,
-                    ..AnnounceAnswer::default()
-                })
-            }
-            SCRAPE => {
-                let (seeders, completed, leechers) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
-                Answer::Scraped(ScrapeAnswer {
-                    seeders: Some(seeders),
-                    leechers: Some(leechers),
-                    completed: Some(completed),
-                })
-            }
-            ERROR => Answer::Refused(text(rest)),
-            _ => return Err(PacketError::Action),
+        let cut = PacketError::Truncated { transaction: None };
+        let action = take(&mut rest).ok_or(cut)?;
+        let transaction = TransactionId(take(&mut rest).ok_or(cut)?);
+        let answer = Answer::decode(action, from, rest)?;
+        answer
+            .map(|answer| Self { transaction, answer })
+            .ok_or(PacketError::Truncated { transaction: Some(transaction) })
+    }
+}
+
+impl Answer {
+    /// `None` where it is cut off.
+    fn decode(action: u32, from: IpAddr, rest: &[u8]) -> Result<Option<Self>, PacketError> {
+        match action {
+            CONNECT => Ok(Self::connected(rest)),
+            ANNOUNCE => Ok(Self::announced(from, rest)),
+            SCRAPE => Ok(Self::scraped(rest)),
+            ERROR => Ok(Some(Self::Refused(text(rest)))),
+            _ => Err(PacketError::Action),
+        }
+    }
+
+    fn connected(mut rest: &[u8]) -> Option<Self> {
+        let (high, low) = (take(&mut rest)?, take(&mut rest)?);
+        Some(Self::Connected(ConnectionId(u64::from(high) << 32 | u64::from(low))))
+    }
+
+    fn announced(from: IpAddr, mut rest: &[u8]) -> Option<Self> {
+        let (interval, leechers, seeders) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
+        let peers = match from.to_canonical() {
+            IpAddr::V4(_) => compact_v4(rest).take(MAX_PEERS).collect(),
+            IpAddr::V6(_) => compact_v6(rest).take(MAX_PEERS).collect(),
         };
-        Ok(Self { transaction, answer })
+        Some(Self::Announced(AnnounceAnswer {
+            interval: seconds(i64::from(interval)),
+            seeders: Some(seeders),
+            leechers: Some(leechers),
+            peers,
+            ..AnnounceAnswer::default()
+        }))
+    }
+
+    fn scraped(mut rest: &[u8]) -> Option<Self> {
+        let (seeders, completed, leechers) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
+        Some(Self::Scraped(ScrapeAnswer {
+            seeders: Some(seeders),
+            leechers: Some(leechers),
+            completed: Some(completed),
+        }))
     }
 }
 
@@ -136,16 +152,19 @@ impl Packet {
 pub enum PacketError {
     /// It ends too early.
     #[error("the packet is cut off")]
-    Truncated,
+    Truncated {
+        /// Which request it answers, if that much of it is there.
+        transaction: Option<TransactionId>,
+    },
     /// It is none of the actions.
     #[error("the packet has an unknown action")]
     Action,
 }
 
-fn take(rest: &mut &[u8]) -> Result<u32, PacketError> {
-    let (number, behind) = rest.split_first_chunk::<4>().ok_or(PacketError::Truncated)?;
+fn take(rest: &mut &[u8]) -> Option<u32> {
+    let (number, behind) = rest.split_first_chunk::<4>()?;
     *rest = behind;
-    Ok(u32::from_be_bytes(*number))
+    Some(u32::from_be_bytes(*number))
 }
 
 /// The longest path and query that are sent along, in bytes: the packet stays below the 1,280 that every IPv6 path
@@ -251,7 +270,8 @@ mod tests {
         for (action, least) in [(0, 16), (1, 20), (2, 20), (3, 8)] {
             let packet = [&[0, 0, 0, action][..], &[0; 16]].concat();
             assert!(Packet::decode(V4, &packet[..least]).is_ok());
-            assert_eq!(error(&packet[..least - 1]), PacketError::Truncated, "{action}");
+            let transaction = (least > 8).then_some(TransactionId(0));
+            assert_eq!(error(&packet[..least - 1]), PacketError::Truncated { transaction }, "{action}");
         }
     }
 
