@@ -1,11 +1,15 @@
 //! Sockets, timers and tasks of smol.
 
 use bytes::BytesMut;
-use gosh_dl_runtime::{Runtime, Socket, Task, Timer, receive_into};
+use gosh_dl_runtime::{
+    Datagrams, Direction, Listener, Runtime, Socket, Task, Timer, begin_connect, receive_into, send_file_part,
+};
 use smol::Async;
+use socket2::SockRef;
+use std::fs::File;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -16,14 +20,26 @@ pub struct Smol;
 
 impl Runtime for Smol {
     type Socket = TcpSocket;
+    type Listener = SmolListener;
+    type Datagrams = SmolDatagrams;
     type Task = SmolTask;
     type Timer = SmolTimer;
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<TcpSocket> {
-        let stream = Async::<TcpStream>::connect(to).await?;
-        // Requests are small and wait for nothing.
-        stream.get_ref().set_nodelay(true)?;
-        Ok(TcpSocket(stream))
+    async fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpSocket> {
+        let stream = Async::new_nonblocking(begin_connect(to, from)?)?;
+        stream.writable().await?;
+        match stream.get_ref().take_error()? {
+            None => Ok(TcpSocket(stream)),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn listener(&self, socket: TcpListener) -> io::Result<SmolListener> {
+        Ok(SmolListener(Async::new_nonblocking(socket)?))
+    }
+
+    fn datagrams(&self, socket: UdpSocket) -> io::Result<SmolDatagrams> {
+        Ok(SmolDatagrams(Async::new_nonblocking(socket)?))
     }
 
     fn timer(&self) -> SmolTimer {
@@ -58,6 +74,65 @@ impl Socket for TcpSocket {
         loop {
             match self.0.get_ref().write_vectored(slices) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match send_file_part(self.0.get_ref(), file, offset, len) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+/// A listener of smol's.
+#[derive(Debug)]
+pub struct SmolListener(Async<TcpListener>);
+
+impl Listener for SmolListener {
+    type Socket = TcpSocket;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpSocket, SocketAddr)>> {
+        loop {
+            match self.0.get_ref().accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.0.poll_readable(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok((stream, from)) => {
+                    stream.set_nodelay(true)?;
+                    return Poll::Ready(Ok((TcpSocket(Async::new(stream)?), from)));
+                }
+            }
+        }
+    }
+}
+
+/// A UDP socket of smol's.
+#[derive(Debug)]
+pub struct SmolDatagrams(Async<UdpSocket>);
+
+impl Datagrams for SmolDatagrams {
+    fn poll_io<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut act: impl FnMut(SockRef<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            match act(SockRef::from(self.0.get_ref())) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match direction {
+                    Direction::Read => ready!(self.0.poll_readable(cx))?,
+                    Direction::Write => ready!(self.0.poll_writable(cx))?,
+                },
                 result => return Poll::Ready(result),
             }
         }

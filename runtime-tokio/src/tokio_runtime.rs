@@ -1,15 +1,17 @@
 //! Sockets, timers and tasks of tokio.
 
 use bytes::{BufMut as _, BytesMut};
-use gosh_dl_runtime::{Runtime, Socket, Task, Timer};
+use gosh_dl_runtime::{Datagrams, Direction, Listener, Runtime, Socket, Task, Timer, send_file_part};
+use socket2::SockRef;
+use std::fs::File;
 use std::future::Future;
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, Interest};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
@@ -19,14 +21,30 @@ pub struct Tokio;
 
 impl Runtime for Tokio {
     type Socket = TcpSocket;
+    type Listener = TokioListener;
+    type Datagrams = TokioDatagrams;
     type Task = TokioTask;
     type Timer = TokioTimer;
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<TcpSocket> {
-        let stream = TcpStream::connect(to).await?;
+    async fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpSocket> {
+        let socket = match to {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        };
         // Requests are small and wait for nothing.
-        stream.set_nodelay(true)?;
-        Ok(TcpSocket(stream))
+        socket.set_nodelay(true)?;
+        if let Some(from) = from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        Ok(TcpSocket(socket.connect(to).await?))
+    }
+
+    fn listener(&self, socket: std::net::TcpListener) -> io::Result<TokioListener> {
+        Ok(TokioListener(TcpListener::from_std(socket)?))
+    }
+
+    fn datagrams(&self, socket: std::net::UdpSocket) -> io::Result<TokioDatagrams> {
+        Ok(TokioDatagrams(UdpSocket::from_std(socket)?))
     }
 
     fn timer(&self) -> TokioTimer {
@@ -58,6 +76,60 @@ impl Socket for TcpSocket {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_io(Interest::WRITABLE, || send_file_part(&self.0, file, offset, len)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+/// A listener of tokio's.
+#[derive(Debug)]
+pub struct TokioListener(TcpListener);
+
+impl Listener for TokioListener {
+    type Socket = TcpSocket;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpSocket, SocketAddr)>> {
+        let (stream, from) = ready!(self.0.poll_accept(cx))?;
+        stream.set_nodelay(true)?;
+        Poll::Ready(Ok((TcpSocket(stream), from)))
+    }
+}
+
+/// A UDP socket of tokio's.
+#[derive(Debug)]
+pub struct TokioDatagrams(UdpSocket);
+
+impl Datagrams for TokioDatagrams {
+    fn poll_io<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut act: impl FnMut(SockRef<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let interest = match direction {
+                Direction::Read => ready!(self.0.poll_recv_ready(cx)).map(|()| Interest::READABLE)?,
+                Direction::Write => ready!(self.0.poll_send_ready(cx)).map(|()| Interest::WRITABLE)?,
+            };
+            match self.0.try_io(interest, || act(SockRef::from(&self.0))) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
     }
 }
 

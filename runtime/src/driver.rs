@@ -8,26 +8,68 @@ use crate::names::Resolver;
 use crate::recording::RecordingFile;
 use crate::store_thread::StoreThread;
 use crate::tls::{CertificateFileError, read_certificates};
+use bytes::Bytes;
 use futures_channel::oneshot;
 use gosh_dl_core::base::store::{MemoryStore, Store};
 use gosh_dl_core::base::{Instant, LinkOutput};
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
-    Answer, Engine, EngineConfig, EngineError, EngineStart, Input, LinkKey, Output, TlsRequest, Token,
+    Answer, ArrivalKey, Engine, EngineConfig, EngineError, EngineStart, Input, LinkKey, ListenerKey, Output,
+    TlsRequest, Token, UdpKey,
 };
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-/// What a runtime supplies: links over its sockets.
+/// What a runtime supplies: what the engine asks for, done with its sockets. What names something that is gone is
+/// ignored.
 pub trait Transport {
     /// Opens a link, as [`Output::Connect`] says.
-    fn connect(&mut self, link: LinkKey, to: SocketAddr, tls: Option<TlsRequest>);
+    fn connect(&mut self, link: LinkKey, dial: Dial);
 
-    /// Does something on a link, as [`Output::Link`] says; one that is gone is ignored.
+    /// Does something on a link, as [`Output::Link`] says.
     fn link(&mut self, link: LinkKey, output: LinkOutput);
+
+    /// Accepts connections, as [`Output::Listen`] says.
+    fn listen(&mut self, listener: ListenerKey, on: SocketAddr);
+
+    /// Accepts no more, as [`Output::Unlisten`] says.
+    fn unlisten(&mut self, listener: ListenerKey);
+
+    /// Makes a link of a connection, as [`Output::Adopt`] says.
+    fn adopt(&mut self, arrival: ArrivalKey, link: LinkKey);
+
+    /// Closes a connection, as [`Output::Dismiss`] says.
+    fn dismiss(&mut self, arrival: ArrivalKey);
+
+    /// Makes a UDP socket, as [`Output::Bind`] says.
+    fn bind(&mut self, socket: UdpKey, on: SocketAddr);
+
+    /// Closes a UDP socket, as [`Output::Unbind`] says.
+    fn unbind(&mut self, socket: UdpKey);
+
+    /// Sends a datagram, as [`Output::Datagram`] says.
+    fn datagram(&mut self, socket: UdpKey, to: SocketAddr, bytes: Bytes);
+}
+
+/// How a link is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The address of this machine that it must come from.
+    pub from: Option<IpAddr>,
+    /// Whether and how to secure it.
+    pub tls: Option<TlsRequest>,
+}
+
+impl Dial {
+    /// Without TLS, from wherever the system takes.
+    pub const fn plain(to: SocketAddr) -> Self {
+        Self { to, from: None, tls: None }
+    }
 }
 
 /// What the handle and the driver share.
@@ -39,7 +81,7 @@ pub(crate) struct Shared {
     pub(crate) links: Arc<LinkContext>,
     pub(crate) events: EventHub,
     replies: Mutex<Replies>,
-    disk: DiskExecutor,
+    disk: Arc<DiskExecutor>,
     names: Resolver,
     store: StoreThread,
 }
@@ -91,29 +133,33 @@ pub(crate) fn start(
     getrandom::fill(&mut seed).map_err(|error| EngineError::Internal(format!("no randomness: {error}")))?;
     let clock = Clock::new();
     let inbox = Arc::new(Inbox::default());
-    let links = Arc::new(LinkContext::new(&config, Arc::clone(&inbox)));
     let recording = open_recording(&config)?;
+    let disk = {
+        let inbox = Arc::clone(&inbox);
+        Arc::new(DiskExecutor::new(Arc::new(move |key, result| inbox.push(Input::Disk { key, result }))))
+    };
+    let links = LinkContext::new(&config, Arc::clone(&inbox)).with_disk(Arc::clone(&disk));
     let start = EngineStart { config, seed, unix_millis: unix_millis(), boot_id: boot_id(), records, note };
     let engine = match recording {
         None => RecordedEngine::unrecorded(clock.now(), start)?,
         Some(_) => RecordedEngine::recorded(clock.now(), start)?,
     };
     let into = || Arc::clone(&inbox);
-    let (disk, names, stored) = (into(), into(), into());
+    let (names, stored) = (into(), into());
     let shared = Arc::new(Shared {
         engine: Mutex::new(engine),
         recording: Mutex::new(recording),
         clock,
         events: EventHub::new(),
         replies: Mutex::default(),
-        disk: DiskExecutor::new(Arc::new(move |key, result| disk.push(Input::Disk { key, result }))),
+        disk,
         names: Resolver::new(Arc::new(move |query, result| names.push(Input::Resolved { query, result }))),
         store: StoreThread::new(
             store,
             Arc::new(move |batch, result| stored.push(Input::Stored { batch, result })),
         ),
         inbox,
-        links,
+        links: Arc::new(links),
     });
     shared.inbox.nudge();
     let driver =
@@ -222,8 +268,15 @@ impl Shared {
 
     fn perform(&self, output: Output, transport: &mut impl Transport) {
         match output {
-            Output::Connect { link, to, tls, .. } => transport.connect(link, to, tls),
+            Output::Connect { link, to, from, tls } => transport.connect(link, Dial { to, from, tls }),
             Output::Link { link, output } => transport.link(link, output),
+            Output::Listen { listener, on } => transport.listen(listener, on),
+            Output::Unlisten { listener } => transport.unlisten(listener),
+            Output::Adopt { arrival, link } => transport.adopt(arrival, link),
+            Output::Dismiss { arrival } => transport.dismiss(arrival),
+            Output::Bind { socket, on } => transport.bind(socket, on),
+            Output::Unbind { socket } => transport.unbind(socket),
+            Output::Datagram { socket, to, bytes } => transport.datagram(socket, to, bytes),
             Output::Disk { key, op } => self.disk.submit(key, op),
             Output::Store { batch, ops } => self.store.commit(batch, ops),
             Output::Note(note) => self.store.note(note),

@@ -13,6 +13,8 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     inputs: Vec<Input>,
+    /// What the datagrams among them take.
+    datagrams: usize,
     /// Whether a turn is due although there may be no input.
     nudged: bool,
     stopped: bool,
@@ -27,6 +29,23 @@ impl Inbox {
             return;
         }
         state.inputs.push(input);
+        wake(state);
+    }
+
+    /// Queues datagrams as long as there is room for them; the rest is lost, as datagrams are.
+    pub fn push_datagrams(&self, inputs: &mut Vec<Input>) {
+        let mut state = self.state();
+        if state.stopped {
+            return inputs.clear();
+        }
+        for input in inputs.drain(..) {
+            if state.datagrams >= MAX_DATAGRAMS {
+                tracing::trace!("datagrams are dropped: more come than are taken in");
+                break;
+            }
+            state.datagrams += size_of(&input);
+            state.inputs.push(input);
+        }
         wake(state);
     }
 
@@ -54,6 +73,7 @@ impl Inbox {
     pub fn take(&self, inputs: &mut Vec<Input>) {
         let mut state = self.state();
         state.nudged = false;
+        state.datagrams = 0;
         std::mem::swap(&mut state.inputs, inputs);
     }
 
@@ -74,11 +94,44 @@ impl Inbox {
     }
 }
 
+/// What a datagram takes in the queue and beside it.
+fn size_of(input: &Input) -> usize {
+    let bytes = if let Input::Datagram { bytes, .. } = input { bytes.len() } else { 0 };
+    bytes + std::mem::size_of::<Input>()
+}
+
 /// The waker is taken, so that a batch wakes once.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+/// How much of datagrams may wait for a turn, in bytes: some tens of milliseconds of a fast line.
+const MAX_DATAGRAMS: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use gosh_dl_core::engine::UdpKey;
+
+    #[test]
+    fn datagrams_beyond_the_bound_are_lost_until_a_turn_takes_the_rest() {
+        let inbox = Inbox::default();
+        let datagram = || Input::Datagram {
+            socket: UdpKey(1),
+            from: ([127, 0, 0, 1], 1).into(),
+            bytes: BytesMut::from(&[0; 10_000][..]),
+        };
+        let mut inputs = Vec::new();
+        for _ in 0..3 {
+            (0..100).for_each(|_| inbox.push_datagrams(&mut (0..32).map(|_| datagram()).collect()));
+            inputs.clear();
+            inbox.take(&mut inputs);
+            assert!((700..900).contains(&inputs.len()), "{}", inputs.len());
+        }
     }
 }

@@ -4,15 +4,19 @@
 
 use crate::Inbox;
 use crate::buffers::BufferPool;
+use crate::disk::{DiskExecutor, LentFile};
+use crate::outgoing::{FilePart, Outgoing, Part};
 use crate::tls::{TlsContext, TlsSession};
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
+use gosh_dl_core::base::disk::{DiskOk, DiskResult, FileKey};
 use gosh_dl_core::base::link::TlsError;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
 use gosh_dl_core::engine::{EngineConfig, HttpConfig, Input, LinkKey, TlsRequest};
 use socket2::SockRef;
-use std::collections::VecDeque;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +35,18 @@ pub trait Socket {
 
     /// Writes some of `slices`. Where nothing can be taken, the task is woken when it can.
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Sends some of `len` bytes of a file without copying them; [`send_file_part`](crate::send_file_part) does it. Where
+    /// nothing can be taken, the task is woken when it can. [`ErrorKind::Unsupported`] makes the link read and write.
+    fn poll_send_file(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _file: &File,
+        _offset: u64,
+        _len: usize,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(ErrorKind::Unsupported.into()))
+    }
 }
 
 /// What all links of an engine share.
@@ -38,9 +54,11 @@ pub trait Socket {
 pub struct LinkContext {
     inbox: Arc<Inbox>,
     pool: BufferPool,
-    /// How many links are open; when the last ends, the buffers are freed.
+    /// How many links and UDP sockets are open; when the last ends, the buffers are freed.
     open: AtomicUsize,
     tls: Mutex<TlsSettings>,
+    /// Where the files are that links send from.
+    disk: Option<Arc<DiskExecutor>>,
 }
 
 /// How links are secured, and what was made of it when the first was.
@@ -73,7 +91,15 @@ impl LinkContext {
             ),
             open: AtomicUsize::new(0),
             tls: Mutex::new(TlsSettings::new(&config.http)),
+            disk: None,
         }
+    }
+
+    /// The same, for links that send files which `disk` has opened.
+    #[must_use]
+    pub fn with_disk(mut self, disk: Arc<DiskExecutor>) -> Self {
+        self.disk = Some(disk);
+        self
     }
 
     /// Reports what happened on a link.
@@ -101,8 +127,47 @@ impl LinkContext {
         TlsSession::new(&context, &request.server_name, &self.pool)
     }
 
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    pub(crate) fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
+    fn lend(&self, file: FileKey) -> Option<LentFile> {
+        self.disk.as_ref()?.lend(file)
+    }
+
     fn tls(&self) -> MutexGuard<'_, TlsSettings> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The context of something that reads into its buffers.
+#[derive(Debug)]
+pub(crate) struct InUse(Arc<LinkContext>);
+
+impl InUse {
+    pub(crate) fn new(context: Arc<LinkContext>) -> Self {
+        context.open.fetch_add(1, Ordering::Relaxed);
+        Self(context)
+    }
+}
+
+impl Deref for InUse {
+    type Target = LinkContext;
+
+    fn deref(&self) -> &LinkContext {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.pool.trim();
+        }
     }
 }
 
@@ -114,28 +179,39 @@ pub struct LinkOrders {
 
 #[derive(Debug, Default)]
 struct Orders {
-    send: VecDeque<Bytes>,
+    send: Outgoing,
     credit: u64,
     close: bool,
+    /// What was read of the file that is being sent.
+    read: Option<DiskResult>,
     waker: Option<Waker>,
 }
 
 impl LinkOrders {
     /// Passes an order on to the link's task.
-    pub fn give(&self, output: LinkOutput) {
+    pub fn give(&self, context: &LinkContext, output: LinkOutput) {
+        // Found at once: core may close it right after.
+        let lent = match output {
+            LinkOutput::SendFile { file, .. } => context.lend(file),
+            _ => None,
+        };
         let mut orders = self.state();
         match output {
-            LinkOutput::Send(bytes) => orders.send.push_back(bytes),
-            // Not yet.
-            LinkOutput::SendFile { .. } => orders.close = true,
+            LinkOutput::Send(bytes) => orders.send.push(Part::Bytes(bytes)),
+            LinkOutput::SendFile { offset, len, .. } => {
+                orders.send.push(Part::File(FilePart { file: lent, offset, len }));
+            }
             LinkOutput::Credit(bytes) => orders.credit += u64::from(bytes),
             LinkOutput::Close => orders.close = true,
         }
-        let waker = orders.waker.take();
-        drop(orders);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(orders);
+    }
+
+    /// What the link wanted to read of a file is there.
+    fn deliver(&self, read: DiskResult) {
+        let mut orders = self.state();
+        orders.read = Some(read);
+        wake(orders);
     }
 
     /// Ready when the engine wants the link closed: for tasks that are still connecting.
@@ -153,16 +229,34 @@ impl LinkOrders {
     }
 }
 
+fn wake(mut orders: MutexGuard<'_, Orders>) {
+    let waker = orders.waker.take();
+    drop(orders);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Orders {
+    fn wake_by(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+}
+
 /// The task's end of a link.
 #[derive(Debug)]
 pub struct Link<S> {
     socket: S,
     key: LinkKey,
-    context: Arc<LinkContext>,
+    context: InUse,
     orders: Arc<LinkOrders>,
     tls: Option<Box<TlsSession>>,
     secured: bool,
-    out: VecDeque<Bytes>,
+    out: Outgoing,
+    /// Whether a disk thread reads the file that comes next.
+    reading: bool,
     credit: u64,
     /// Bytes given to the TLS session and not reported as sent.
     encrypted: usize,
@@ -183,19 +277,25 @@ impl<S: Socket> Link<S> {
     ) -> Result<Self, LinkError> {
         context.report(key, LinkInput::Opened);
         let session = tls.map(|request| context.session(request)).transpose().map_err(LinkError::Tls)?;
-        let tls = session.map(Box::new);
-        context.open.fetch_add(1, Ordering::Relaxed);
-        Ok(Self {
+        let mut link = Self::adopted(socket, key, context, orders);
+        link.tls = session.map(Box::new);
+        Ok(link)
+    }
+
+    /// A link over a socket that was accepted, of which core knows that it is open.
+    pub fn adopted(socket: S, key: LinkKey, context: Arc<LinkContext>, orders: Arc<LinkOrders>) -> Self {
+        Self {
             socket,
             key,
-            context,
+            context: InUse::new(context),
             orders,
-            tls,
+            tls: None,
             secured: false,
-            out: VecDeque::new(),
+            out: Outgoing::default(),
+            reading: false,
             credit: 0,
             encrypted: 0,
-        })
+        }
     }
 
     /// Moves bytes both ways until the link ends, which it reports, or the engine wants it closed.
@@ -230,38 +330,81 @@ impl<S: Socket> Link<S> {
         let mut orders = self.orders.state();
         self.out.append(&mut orders.send);
         self.credit += std::mem::take(&mut orders.credit);
-        if !orders.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            orders.waker = Some(cx.waker().clone());
-        }
+        orders.wake_by(cx);
         orders.close
     }
 
     /// Ready when everything that is queued has left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.encrypt()?;
+        let mut burst = 0;
         loop {
+            self.encrypt()?;
             let slices: Vec<IoSlice<'_>> = match &mut self.tls {
                 Some(tls) => Some(&**tls.outgoing())
                     .filter(|out| !out.is_empty())
                     .map(IoSlice::new)
                     .into_iter()
                     .collect(),
-                None => self.out.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes)).collect(),
+                None => self.out.slices(),
             };
-            if slices.is_empty() {
+            let sent = if !slices.is_empty() {
+                ready!(self.socket.poll_write(cx, &slices))
+            } else if self.out.file().is_some() {
+                ready!(self.poll_file(cx))
+            } else {
                 return Poll::Ready(Ok(()));
-            }
-            match ready!(self.socket.poll_write(cx, &slices)) {
-                Ok(sent) => self.on_sent(sent),
+            };
+            match sent {
+                Ok(sent) => {
+                    self.on_sent(sent);
+                    burst += sent;
+                    if burst >= MAX_BURST {
+                        return yield_now(cx);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(link_error(&error))),
             }
         }
     }
 
+    /// Sends a part of the file that comes next, or has a disk thread read it: where it is not in memory, so that this
+    /// task never waits for a disk; where the socket cannot send files; and where it is to be encrypted.
+    fn poll_file(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(part) = self.out.file() else { return Poll::Ready(Ok(0)) };
+        let (Some(lent), Some(disk)) = (&part.file, &self.context.disk) else {
+            return Poll::Ready(Err(ErrorKind::NotFound.into()));
+        };
+        let step = part.step(MAX_STEP);
+        if !self.reading && self.tls.is_none() && part.is_in_memory(step) {
+            match ready!(self.socket.poll_send_file(cx, lent.file(), part.offset, step)) {
+                Ok(0) => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+                Err(error) if is_unsupported(&error) => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+        if !std::mem::replace(&mut self.reading, true) {
+            let (orders, len) =
+                (Arc::clone(&self.orders), u32::try_from(part.step(READ_STEP)).unwrap_or(u32::MAX));
+            disk.read_lent(lent, part.offset, len, move |read| orders.deliver(read));
+        }
+        let mut orders = self.orders.state();
+        orders.wake_by(cx);
+        let Some(read) = orders.read.take() else { return Poll::Pending };
+        drop(orders);
+        self.reading = false;
+        match read {
+            Ok(DiskOk::Data(bytes)) if !bytes.is_empty() => {
+                self.out.read(bytes);
+                Poll::Ready(Ok(0))
+            }
+            _ => Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
     fn encrypt(&mut self) -> Result<(), LinkError> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
-        for data in self.out.drain(..) {
+        while let Some(data) = self.out.pop_bytes() {
             self.encrypted += data.len();
             tls.write_plaintext(data, &self.context.pool).map_err(LinkError::Tls)?;
         }
@@ -276,16 +419,7 @@ impl<S: Socket> Link<S> {
             }
             sent = std::mem::take(&mut self.encrypted);
         } else {
-            let mut left = sent;
-            while let Some(first) = self.out.front_mut() {
-                let part = left.min(first.len());
-                first.advance(part);
-                left -= part;
-                if !first.is_empty() {
-                    break;
-                }
-                self.out.pop_front();
-            }
+            self.out.advance(sent);
         }
         if sent > 0 {
             self.report(LinkInput::Sent(u32::try_from(sent).unwrap_or(u32::MAX)));
@@ -383,14 +517,6 @@ impl<S: Socket> Link<S> {
     }
 }
 
-impl<S> Drop for Link<S> {
-    fn drop(&mut self) {
-        if self.context.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.context.pool.trim();
-        }
-    }
-}
-
 /// Others have their turn first.
 fn yield_now<T>(cx: &Context<'_>) -> Poll<T> {
     cx.waker().wake_by_ref();
@@ -416,6 +542,12 @@ pub fn receive_into<'s>(
     Ok(received)
 }
 
+/// Whether a socket or a file system cannot send files. EINVAL and ENOSYS are how some say so.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput)
+        || error.raw_os_error() == Some(38)
+}
+
 /// What core calls an error of a socket.
 pub fn link_error(error: &io::Error) -> LinkError {
     match error.kind() {
@@ -434,7 +566,9 @@ pub fn link_error(error: &io::Error) -> LinkError {
     }
 }
 
-/// How many queued pieces are written at once.
-const MAX_SLICES: usize = 16;
-/// How many bytes one link reads before others get their turn.
+/// How many bytes one link reads, or sends, before others get their turn.
 const MAX_BURST: usize = 512 << 10;
+/// How much of a file is sent at once: should it not be in memory after all, no more than this is waited for.
+const MAX_STEP: usize = 128 << 10;
+/// How much of a file is read at once: it waits in memory for the socket, one of them for each link at most.
+const READ_STEP: usize = 64 << 10;

@@ -1,69 +1,20 @@
 //! The links of a driver and its turn loop, over what a runtime can do.
 
-use crate::driver::{Driver, Transport, Turn};
-use crate::link::{Link, LinkContext, LinkOrders, Socket, link_error};
+use crate::datagrams::Sockets;
+use crate::driver::{Dial, Driver, Transport, Turn};
+use crate::link::{Link, LinkContext, LinkOrders, link_error};
+use crate::listeners::{Listeners, bind_error};
+use crate::runtime::{Runtime, Task as _, Timer as _};
+use bytes::Bytes;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
-use gosh_dl_core::engine::{LinkKey, TlsRequest};
+use gosh_dl_core::engine::{ArrivalKey, LinkKey, ListenerKey, UdpKey};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
-
-/// What the engine needs of an async runtime: connections, timers, tasks.
-pub trait Runtime: Clone + Send + Sync + 'static {
-    /// A connected socket.
-    type Socket: Socket + Send;
-    /// A running task.
-    type Task: Task;
-    /// A timer that can be set again.
-    type Timer: Timer + Send;
-
-    /// Connects. Dropping the future gives up.
-    fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Socket>> + Send;
-
-    /// A timer that is not set.
-    fn timer(&self) -> Self::Timer;
-
-    /// Runs a future by itself.
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Self::Task;
-
-    /// Lets other tasks and sockets have their turn.
-    fn yield_now(&self) -> impl Future<Output = ()> + Send {
-        let mut yielded = false;
-        poll_fn(move |cx| {
-            if std::mem::replace(&mut yielded, true) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-    }
-}
-
-/// A task that was spawned.
-pub trait Task: Send + 'static {
-    /// Whether it has ended.
-    fn is_over(&self) -> bool;
-
-    /// Drops its future, at once or as soon as it is not running.
-    fn abort(self);
-
-    /// Lets it go on by itself.
-    fn detach(self);
-}
-
-/// A timer.
-pub trait Timer {
-    /// Sets it, in place of what it was set to.
-    fn set(&mut self, at: Instant);
-
-    /// Ready when the instant that it was set to has come.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-}
 
 /// Turns a driver until it is over.
 pub async fn drive<R: Runtime>(runtime: R, mut driver: Driver) {
@@ -91,43 +42,90 @@ pub async fn drive<R: Runtime>(runtime: R, mut driver: Driver) {
     }
 }
 
-/// Links over a runtime's sockets, a task each. Dropping it ends them all.
+/// Links, listeners and UDP sockets over a runtime's, a task each. Dropping it ends them all.
 pub struct Links<R: Runtime> {
     runtime: R,
     context: Arc<LinkContext>,
     links: HashMap<LinkKey, (Arc<LinkOrders>, R::Task)>,
     /// At how many links those that have ended are looked for.
     sweep_at: usize,
+    listeners: Listeners<R>,
+    sockets: Sockets<R>,
 }
 
 impl<R: Runtime> Links<R> {
     /// No link yet.
     pub fn new(runtime: R, context: Arc<LinkContext>) -> Self {
-        Self { runtime, context, links: HashMap::new(), sweep_at: FEW }
+        let listeners = Listeners::new(runtime.clone(), Arc::clone(context.inbox()));
+        let sockets = Sockets::new(runtime.clone(), Arc::clone(&context));
+        Self { runtime, context, links: HashMap::new(), sweep_at: FEW, listeners, sockets }
     }
-}
 
-impl<R: Runtime> Transport for Links<R> {
-    fn connect(&mut self, link: LinkKey, to: SocketAddr, tls: Option<TlsRequest>) {
+    fn spawn(
+        &mut self,
+        link: LinkKey,
+        orders: Arc<LinkOrders>,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) {
         if self.links.len() >= self.sweep_at {
             self.links.retain(|_, (_, task)| !task.is_over());
             self.sweep_at = self.links.len() * 2 + FEW;
         }
+        self.links.insert(link, (orders, self.runtime.spawn(run)));
+    }
+}
+
+impl<R: Runtime> Transport for Links<R> {
+    fn connect(&mut self, link: LinkKey, dial: Dial) {
         let orders = Arc::new(LinkOrders::default());
         let (runtime, context) = (self.runtime.clone(), Arc::clone(&self.context));
-        let task = self.runtime.spawn(run(runtime, link, to, tls, context, Arc::clone(&orders)));
-        self.links.insert(link, (orders, task));
+        let run = run(runtime, link, dial, context, Arc::clone(&orders));
+        self.spawn(link, orders, run);
     }
 
     fn link(&mut self, link: LinkKey, output: LinkOutput) {
         let close = output == LinkOutput::Close;
         if let Some((orders, _)) = self.links.get(&link) {
-            orders.give(output);
+            orders.give(&self.context, output);
         }
         if close && let Some((_, task)) = self.links.remove(&link) {
             // It still sends what is queued.
             task.detach();
         }
+    }
+
+    fn listen(&mut self, listener: ListenerKey, on: SocketAddr) {
+        self.listeners.listen(listener, on);
+    }
+
+    fn unlisten(&mut self, listener: ListenerKey) {
+        self.listeners.unlisten(listener);
+    }
+
+    fn adopt(&mut self, arrival: ArrivalKey, link: LinkKey) {
+        let Some(socket) = self.listeners.take(arrival) else {
+            return self.context.report(link, LinkInput::Closed(LinkError::Reset));
+        };
+        let orders = Arc::new(LinkOrders::default());
+        let adopted = Link::adopted(socket, link, Arc::clone(&self.context), Arc::clone(&orders));
+        let run = live(self.runtime.clone(), adopted);
+        self.spawn(link, orders, run);
+    }
+
+    fn dismiss(&mut self, arrival: ArrivalKey) {
+        drop(self.listeners.take(arrival));
+    }
+
+    fn bind(&mut self, socket: UdpKey, on: SocketAddr) {
+        self.sockets.bind(socket, on);
+    }
+
+    fn unbind(&mut self, socket: UdpKey) {
+        self.sockets.unbind(socket);
+    }
+
+    fn datagram(&mut self, socket: UdpKey, to: SocketAddr, bytes: Bytes) {
+        self.sockets.send(socket, to, bytes);
     }
 }
 
@@ -147,36 +145,40 @@ impl<R: Runtime> std::fmt::Debug for Links<R> {
 async fn run<R: Runtime>(
     runtime: R,
     key: LinkKey,
-    to: SocketAddr,
-    tls: Option<TlsRequest>,
+    dial: Dial,
     context: Arc<LinkContext>,
     orders: Arc<LinkOrders>,
 ) {
-    let opened = match connect(&runtime, to, &orders).await {
+    let opened = match connect(&runtime, &dial, &orders).await {
         Ok(None) => return,
-        Ok(Some(socket)) => Link::open(socket, key, tls.as_ref(), Arc::clone(&context), orders),
+        Ok(Some(socket)) => Link::open(socket, key, dial.tls.as_ref(), Arc::clone(&context), orders),
         Err(error) => Err(error),
     };
     match opened {
         Err(error) => context.report(key, LinkInput::Closed(error)),
-        Ok(mut link) => {
-            link.run().await;
-            // What does not leave by then is not worth waiting for.
-            let mut timer = runtime.timer();
-            timer.set(Instant::now() + LINGER);
-            either(link.linger(), poll_fn(|cx| timer.poll_timer(cx))).await;
-        }
+        Ok(link) => live(runtime, link).await,
     }
+}
+
+/// A link that is open, to its end.
+async fn live<R: Runtime>(runtime: R, mut link: Link<R::Socket>) {
+    link.run().await;
+    // What does not leave by then is not worth waiting for.
+    let mut timer = runtime.timer();
+    timer.set(Instant::now() + LINGER);
+    either(link.linger(), poll_fn(|cx| timer.poll_timer(cx))).await;
 }
 
 /// `None` where the link is not wanted any more.
 async fn connect<R: Runtime>(
     runtime: &R,
-    to: SocketAddr,
+    dial: &Dial,
     orders: &LinkOrders,
 ) -> Result<Option<R::Socket>, LinkError> {
-    match either(runtime.connect(to), orders.closed()).await {
-        Some(connected) => connected.map(Some).map_err(|error| link_error(&error)),
+    // Where the address is chosen, it may be a wrong one; else there are no ports left.
+    let as_error = if dial.from.is_some() { bind_error } else { link_error };
+    match either(runtime.connect(dial.to, dial.from), orders.closed()).await {
+        Some(connected) => connected.map(Some).map_err(|error| as_error(&error)),
         None => Ok(None),
     }
 }

@@ -80,6 +80,7 @@ impl Wake for Wakes {
 
 struct Fixture {
     socket: Fake,
+    context: Arc<LinkContext>,
     orders: Arc<LinkOrders>,
     inbox: Arc<Inbox>,
     run: Pin<Box<dyn Future<Output = ()>>>,
@@ -92,14 +93,19 @@ impl Fixture {
             (Fake::default(), Arc::new(LinkOrders::default()), Arc::new(Inbox::default()));
         let context = Arc::new(LinkContext::new(&EngineConfig::new(), Arc::clone(&inbox)));
         let key = LinkKey::from_u64(7);
-        let mut link = Link::open(socket.clone(), key, None, context, Arc::clone(&orders)).unwrap();
+        let mut link =
+            Link::open(socket.clone(), key, None, Arc::clone(&context), Arc::clone(&orders)).unwrap();
         let run = Box::pin(async move {
             link.run().await;
             link.linger().await;
         });
-        let mut fixture = Self { socket, orders, inbox, run, wakes: Arc::default() };
+        let mut fixture = Self { socket, context, orders, inbox, run, wakes: Arc::default() };
         assert_eq!(fixture.inputs(), [LinkInput::Opened]);
         fixture
+    }
+
+    fn give(&self, output: LinkOutput) {
+        self.orders.give(&self.context, output);
     }
 
     fn peer_sends(&self, data: io::Result<Vec<u8>>) {
@@ -148,12 +154,12 @@ fn nothing_is_read_without_credit_and_never_more_than_there_is() {
     fixture.settle();
     assert_eq!((fixture.inputs(), fixture.socket.0.lock().unwrap().reads), (vec![], 0));
     for (credit, expected) in [(10, 10), (1, 1), (489, 489)] {
-        fixture.orders.give(LinkOutput::Credit(credit));
+        fixture.give(LinkOutput::Credit(credit));
         fixture.settle();
         assert_eq!(fixture.data().len(), expected);
     }
-    fixture.orders.give(LinkOutput::Credit(300));
-    fixture.orders.give(LinkOutput::Credit(300));
+    fixture.give(LinkOutput::Credit(300));
+    fixture.give(LinkOutput::Credit(300));
     fixture.settle();
     assert_eq!(fixture.data().len(), 500, "credit adds up");
     fixture.peer_sends(Ok(vec![2; 1000]));
@@ -164,7 +170,7 @@ fn nothing_is_read_without_credit_and_never_more_than_there_is() {
 #[test]
 fn a_long_answer_is_read_in_turns() {
     let mut fixture = Fixture::new();
-    fixture.orders.give(LinkOutput::Credit(u32::MAX));
+    fixture.give(LinkOutput::Credit(u32::MAX));
     fixture.peer_sends(Ok(vec![3; 5 << 20]));
     let waker = Waker::from(Arc::clone(&fixture.wakes));
     assert!(fixture.run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -178,7 +184,7 @@ fn a_long_answer_is_read_in_turns() {
 fn what_is_sent_arrives_in_order_and_is_reported_as_taken() {
     let mut fixture = Fixture::new();
     for part in ["GET ", "/ HT", "TP/1.1"] {
-        fixture.orders.give(LinkOutput::Send(Bytes::from_static(part.as_bytes())));
+        fixture.give(LinkOutput::Send(Bytes::from_static(part.as_bytes())));
     }
     fixture.socket.0.lock().unwrap().room = 6;
     fixture.settle();
@@ -197,7 +203,7 @@ fn the_end_and_errors_are_told_once_and_end_the_link() {
         (Err(io::ErrorKind::TimedOut.into()), LinkError::TimedOut),
     ] {
         let mut fixture = Fixture::new();
-        fixture.orders.give(LinkOutput::Credit(100));
+        fixture.give(LinkOutput::Credit(100));
         fixture.peer_sends(Ok(b"last".to_vec()));
         fixture.peer_sends(end);
         assert!(fixture.settle());
@@ -210,8 +216,8 @@ fn the_end_and_errors_are_told_once_and_end_the_link() {
 fn closing_sends_what_is_queued_and_tells_nothing() {
     let mut fixture = Fixture::new();
     fixture.socket.0.lock().unwrap().room = 3;
-    fixture.orders.give(LinkOutput::Send(Bytes::from_static(b"farewell")));
-    fixture.orders.give(LinkOutput::Close);
+    fixture.give(LinkOutput::Send(Bytes::from_static(b"farewell")));
+    fixture.give(LinkOutput::Close);
     assert!(!fixture.settle());
     fixture.socket.0.lock().unwrap().room = 100;
     assert!(fixture.settle());

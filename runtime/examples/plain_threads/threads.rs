@@ -3,12 +3,17 @@
 use bytes::BytesMut;
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::engine::{EngineConfig, EngineError};
-use gosh_dl_runtime::{Handle, Runtime, Socket, Task, Timer, drive, receive_into};
-use polling::{Event, Events, Poller};
+use gosh_dl_runtime::{
+    Datagrams, Direction, Handle, Listener, Runtime, Socket, Task, Timer, begin_connect, drive, receive_into,
+    send_file_part,
+};
+use polling::{AsSource, Event, Events, Poller};
+use socket2::SockRef;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,34 +84,34 @@ impl Threads {
 }
 
 impl Runtime for Threads {
-    type Socket = TcpSocket;
+    type Socket = Watched<TcpStream>;
+    type Listener = Watched<TcpListener>;
+    type Datagrams = Watched<UdpSocket>;
     type Task = ThreadTask;
     type Timer = ThreadTimer;
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<TcpSocket> {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        // Requests are small and wait for nothing.
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&to.into()) {
-            Err(error) if error.kind() != ErrorKind::WouldBlock && !is_in_progress(&error) => {
-                return Err(error);
-            }
-            _ => {}
-        }
-        let socket = TcpSocket::new(socket.into(), Arc::clone(&self.shared))?;
+    async fn connect(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<Watched<TcpStream>> {
+        let socket = Watched::new(begin_connect(to, from)?, Arc::clone(&self.shared))?;
         let mut waited = false;
         poll_fn(|cx| {
-            if std::mem::replace(&mut waited, true) && socket.stream.peer_addr().is_ok() {
+            if std::mem::replace(&mut waited, true) && socket.io.peer_addr().is_ok() {
                 return Poll::Ready(Ok(()));
             }
-            match socket.stream.take_error() {
+            match socket.io.take_error() {
                 Ok(Some(error)) | Err(error) => Poll::Ready(Err(error)),
                 Ok(None) => socket.wait(WRITE, cx).map_ok(|never| match never {}),
             }
         })
         .await?;
         Ok(socket)
+    }
+
+    fn listener(&self, socket: TcpListener) -> io::Result<Watched<TcpListener>> {
+        Watched::new(socket, Arc::clone(&self.shared))
+    }
+
+    fn datagrams(&self, socket: UdpSocket) -> io::Result<Watched<UdpSocket>> {
+        Watched::new(socket, Arc::clone(&self.shared))
     }
 
     fn timer(&self) -> ThreadTimer {
@@ -281,64 +286,103 @@ impl Drop for ThreadTimer {
     }
 }
 
-/// A connection that the loop's poller knows.
-pub(crate) struct TcpSocket {
-    stream: TcpStream,
+/// A socket that the loop's poller knows.
+pub(crate) struct Watched<S: AsSource> {
+    io: S,
     key: usize,
     shared: Arc<Shared>,
 }
 
-impl TcpSocket {
-    fn new(stream: TcpStream, shared: Arc<Shared>) -> io::Result<Self> {
+impl<S: AsSource> Watched<S> {
+    fn new(io: S, shared: Arc<Shared>) -> io::Result<Self> {
         let key = shared.number();
-        // SAFETY: the stream is deleted from the poller before it is closed, in `drop`.
-        unsafe { shared.poller.add(&stream, Event::none(key))? };
+        // SAFETY: the socket is deleted from the poller before it is closed, in `drop`.
+        unsafe { shared.poller.add(&io.source(), Event::none(key))? };
         shared.state().sources.insert(key, [None, None]);
-        Ok(Self { stream, key, shared })
+        Ok(Self { io, key, shared })
     }
 
-    /// Wakes the task when the socket can be read or written.
+    /// Acts, and wakes the task when the socket can be read or written where that would block.
+    fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        direction: usize,
+        mut act: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        match act(&self.io) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.wait(direction, cx).map_ok(|never| match never {})
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
     fn wait(&self, direction: usize, cx: &Context<'_>) -> Poll<io::Result<Never>> {
         let mut state = self.shared.state();
         let Some(waiting) = state.sources.get_mut(&self.key) else { return Poll::Pending };
         waiting[direction] = Some(cx.waker().clone());
         let interest = Event::new(self.key, waiting[READ].is_some(), waiting[WRITE].is_some());
-        match self.shared.poller.modify(&self.stream, interest) {
+        match self.shared.poller.modify(&self.io, interest) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
     }
 }
 
-impl Socket for TcpSocket {
+impl Socket for Watched<TcpStream> {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
-        match receive_into(&self.stream, buffer, limit) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.wait(READ, cx).map_ok(|never| match never {})
-            }
-            result => Poll::Ready(result),
-        }
+        self.poll(cx, READ, |stream| receive_into(stream, buffer, limit))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match (&self.stream).write_vectored(slices) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.wait(WRITE, cx).map_ok(|never| match never {})
-            }
-            result => Poll::Ready(result),
-        }
+        self.poll(cx, WRITE, |mut stream| stream.write_vectored(slices))
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, WRITE, |stream| send_file_part(stream, file, offset, len))
     }
 }
 
-impl Drop for TcpSocket {
+impl Listener for Watched<TcpListener> {
+    type Socket = Watched<TcpStream>;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Watched<TcpStream>, SocketAddr)>> {
+        self.poll(cx, READ, |listener| {
+            let (stream, from) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            Ok((Watched::new(stream, Arc::clone(&self.shared))?, from))
+        })
+    }
+}
+
+impl Datagrams for Watched<UdpSocket> {
+    fn poll_io<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut act: impl FnMut(SockRef<'_>) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let direction = if direction == Direction::Read { READ } else { WRITE };
+        self.poll(cx, direction, |socket| act(SockRef::from(socket)))
+    }
+}
+
+impl<S: AsSource> Drop for Watched<S> {
     fn drop(&mut self) {
         // One that the poller has forgotten already needs nothing more.
-        let _ = self.shared.poller.delete(&self.stream);
+        let _ = self.shared.poller.delete(&self.io);
         self.shared.state().sources.remove(&self.key);
     }
 }
@@ -348,8 +392,3 @@ enum Never {}
 
 const READ: usize = 0;
 const WRITE: usize = 1;
-
-/// EINPROGRESS has no kind of its own: 115 on Linux, 36 on macOS and the BSDs.
-fn is_in_progress(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(36 | 115))
-}

@@ -6,6 +6,7 @@
 
 mod digest;
 mod error;
+mod lend;
 mod perform;
 #[cfg(any(not(unix), test))]
 mod portable;
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 use portable as platform;
 #[cfg(unix)]
 use unix as platform;
+
+pub use lend::LentFile;
 
 /// What is called with every completion, on a disk thread.
 pub type DiskDone = Arc<dyn Fn(DiskKey, DiskResult) + Send + Sync>;
@@ -56,6 +59,17 @@ impl DiskExecutor {
             return;
         }
         let job = state.resolve(&self.shared, key, op);
+        self.enqueue(state, job);
+    }
+
+    fn queue(&self, job: Job) {
+        let state = self.shared.state();
+        if !state.stopped {
+            self.enqueue(state, job);
+        }
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Job) {
         state.queue.push_back(job);
         if state.idle > state.woken {
             state.woken += 1;
@@ -108,8 +122,8 @@ impl DiskExecutor {
             // Nobody will ever take what is queued, so it fails.
             let orphans = if state.threads == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() };
             drop(state);
-            for job in orphans.iter().filter(|job| job.op.completes()) {
-                (self.shared.done)(job.key, Err(DiskErrorKind::TooManyFiles.into()));
+            for job in orphans.into_iter().filter(|job| job.op.completes()) {
+                self.shared.tell(job.key, job.reader, Err(DiskErrorKind::TooManyFiles.into()));
             }
         }
     }
@@ -163,7 +177,12 @@ struct Job {
     dir: Option<Arc<DirSlot>>,
     file: Option<Arc<FileSlot>>,
     digest: Option<Arc<Mutex<digest::State>>>,
+    /// Who is told how it ended, where that is not core.
+    reader: Option<Reader>,
 }
+
+/// What a link that reads a file is told by.
+type Reader = Box<dyn FnOnce(DiskResult) + Send>;
 
 /// A directory from the moment its opening is asked for.
 #[derive(Default)]
@@ -173,14 +192,18 @@ struct DirSlot {
 
 /// A file from the moment its opening is asked for.
 struct FileSlot {
-    file: OnceLock<File>,
+    file: OnceLock<Arc<File>>,
     closed: AtomicBool,
     shared: std::sync::Weak<Shared>,
 }
 
 impl Drop for FileSlot {
     fn drop(&mut self) {
-        drop(self.file.take());
+        let file = self.file.take().map(Arc::try_unwrap);
+        if let Some(Err(lent)) = file.filter(|_| *self.closed.get_mut()) {
+            // It stays readable, without its lock. Where there is none, this fails.
+            let _unlocked = lent.unlock();
+        }
         if let Some(shared) = self.shared.upgrade().filter(|_| *self.closed.get_mut()) {
             let mut closing = shared.closing.lock().unwrap_or_else(PoisonError::into_inner);
             *closing = closing.saturating_sub(1);
@@ -237,7 +260,7 @@ impl State {
         if let DiskOp::Hash { hash, finish: true, .. } = &op {
             self.digests.remove(hash);
         }
-        Job { key, op, dir, file, digest }
+        Job { key, op, dir, file, digest, reader: None }
     }
 
     /// Two threads keep two cores busy; a thread that only waits for the device does not count.
@@ -289,12 +312,19 @@ impl Shared {
         }
     }
 
-    fn perform(&self, job: Job) {
+    fn perform(&self, mut job: Job) {
         let completes = job.op.completes();
-        let key = job.key;
+        let (key, reader) = (job.key, job.reader.take());
         let result = job.perform(self);
         if completes && !self.state().stopped {
-            (self.done)(key, result);
+            self.tell(key, reader, result);
+        }
+    }
+
+    fn tell(&self, key: DiskKey, reader: Option<Reader>, result: DiskResult) {
+        match reader {
+            Some(reader) => reader(result),
+            None => (self.done)(key, result),
         }
     }
 

@@ -63,7 +63,7 @@ impl Named {
     }
 
     fn file(&self) -> Result<&File, DiskErrorKind> {
-        self.file.as_ref().and_then(|slot| slot.file.get()).ok_or(DiskErrorKind::NotFound)
+        self.file.as_ref().and_then(|slot| slot.file.get()).map(|file| &**file).ok_or(DiskErrorKind::NotFound)
     }
 
     fn open_dir(&self, path: &std::path::Path) -> DiskResult {
@@ -93,7 +93,7 @@ impl Named {
         }
         let stat = platform::stat(&file).map_err(lift)?;
         let local = platform::is_local(&file);
-        let _already = slot.file.set(file);
+        let _already = slot.file.set(Arc::new(file));
         Ok(DiskOk::Opened { stat, local })
     }
 

@@ -1,20 +1,37 @@
 //! What every runtime must do, as functions over a [`Rig`], and as the suites [`links_suite!`](crate::links_suite) and
 //! [`engine_suite!`](crate::engine_suite) that call them all.
 
+mod accept;
+mod bench;
 mod crowd;
 mod engine;
+mod files;
 mod leftovers;
 mod links;
+mod udp;
 
+pub use accept::{
+    adopted_links_are_links, both_families_share_a_port, dropping_closes_listeners, few_wait_for_an_answer,
+    many_are_accepted_at_once, places_that_cannot_be_had_are_told, unlistening_closes_what_waits,
+};
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
     a_file_arrives, a_slow_subscriber_slows_nobody, abandoned_calls_leave_the_engine_whole,
     dropped_futures_leave_commands_in_force, it_goes_on_after_a_drop, shutdown_is_bounded,
 };
+pub use files::{
+    files_are_sent_to_the_byte, files_go_to_whoever_connected, files_wait_for_the_other_side,
+    missing_files_end_their_link,
+};
 pub use leftovers::{engines_in_a_child, nothing_is_left};
 pub use links::{
     closing_sends_what_is_queued, credit_is_kept_to_the_byte, dropping_closes_everything,
-    half_closed_links_deliver_all, refusals_are_told, resets_are_told, what_was_sent_is_told,
+    half_closed_links_deliver_all, links_come_from_where_they_are_told, refusals_are_told, resets_are_told,
+    what_was_sent_is_told,
+};
+pub use udp::{
+    batches_stay_apart, closed_sockets_free_their_port, datagrams_go_both_ways, errors_end_no_socket,
+    floods_are_dropped, large_datagrams_and_both_families,
 };
 
 use gosh_dl_core::base::store::Store;
@@ -32,7 +49,7 @@ use std::time::{Duration, Instant};
 pub trait Rig {
     /// Its engine; dropping it ends it.
     type Engine: Deref<Target = Handle> + Send + Sync + 'static;
-    /// Its links.
+    /// Its links, listeners and UDP sockets.
     type Links: Transport;
 
     /// Starts an engine.
@@ -51,7 +68,7 @@ pub trait Rig {
     }
 }
 
-/// The tests of a runtime's links: `links_suite!(name, rig)`.
+/// The tests of a runtime's links, listeners and UDP sockets: `links_suite!(name, rig)`.
 #[macro_export]
 macro_rules! links_suite {
     ($name:ident, $rig:expr) => {
@@ -91,6 +108,96 @@ macro_rules! links_suite {
             #[test]
             fn dropping_the_links_closes_everything() {
                 suite::dropping_closes_everything(&$rig);
+            }
+
+            #[test]
+            fn a_link_comes_from_where_it_is_told() {
+                suite::links_come_from_where_they_are_told(&$rig);
+            }
+
+            #[test]
+            fn many_are_accepted_at_once() {
+                suite::many_are_accepted_at_once(&$rig);
+            }
+
+            #[test]
+            fn few_wait_for_an_answer() {
+                suite::few_wait_for_an_answer(&$rig);
+            }
+
+            #[test]
+            fn an_adopted_link_is_a_link() {
+                suite::adopted_links_are_links(&$rig);
+            }
+
+            #[test]
+            fn unlistening_closes_what_waits() {
+                suite::unlistening_closes_what_waits(&$rig);
+            }
+
+            #[test]
+            fn a_place_that_cannot_be_had_is_told() {
+                suite::places_that_cannot_be_had_are_told(&$rig);
+            }
+
+            #[test]
+            fn both_families_share_a_port() {
+                suite::both_families_share_a_port(&$rig);
+            }
+
+            #[test]
+            fn dropping_closes_listeners() {
+                suite::dropping_closes_listeners(&$rig);
+            }
+
+            #[test]
+            fn datagrams_go_both_ways() {
+                suite::datagrams_go_both_ways(&$rig);
+            }
+
+            #[test]
+            fn batches_stay_apart() {
+                suite::batches_stay_apart(&$rig);
+            }
+
+            #[test]
+            fn errors_end_no_socket() {
+                suite::errors_end_no_socket(&$rig);
+            }
+
+            #[test]
+            fn large_datagrams_and_both_families() {
+                suite::large_datagrams_and_both_families(&$rig);
+            }
+
+            #[test]
+            fn a_flood_is_dropped() {
+                suite::floods_are_dropped(&$rig);
+            }
+
+            #[test]
+            fn a_closed_socket_frees_its_port() {
+                suite::closed_sockets_free_their_port(&$rig);
+            }
+
+            #[test]
+            fn files_are_sent_to_the_byte() {
+                suite::files_are_sent_to_the_byte(&$rig);
+            }
+
+            #[test]
+            fn files_wait_for_the_other_side() {
+                suite::files_wait_for_the_other_side(&$rig);
+            }
+
+            #[test]
+            fn a_missing_file_ends_its_link() {
+                suite::missing_files_end_their_link(&$rig);
+            }
+
+            #[test]
+            fn files_go_to_whoever_connected() {
+                suite::files_go_to_whoever_connected(&$rig);
             }
 
             /// Not a test of its own: what the next one runs in a process with few descriptors.

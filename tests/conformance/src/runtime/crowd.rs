@@ -1,6 +1,6 @@
 //! More links than there are descriptors.
 
-use super::links::Bench;
+use super::bench::Bench;
 use super::{Rig, until};
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
 use std::net::{SocketAddr, TcpListener};

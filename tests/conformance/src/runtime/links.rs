@@ -1,87 +1,13 @@
 //! Links over real sockets, without an engine.
 
+use super::bench::{Bench, PAUSE, pattern};
 use super::{Rig, until};
 use bytes::Bytes;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
-use gosh_dl_core::engine::{EngineConfig, Input, LinkKey};
-use gosh_dl_runtime::{Inbox, LinkContext, Transport};
+use gosh_dl_runtime::Dial;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
-
-/// Links and what they reported.
-pub(super) struct Bench<'r, R: Rig> {
-    rig: &'r R,
-    links: R::Links,
-    inbox: Arc<Inbox>,
-    pub(super) seen: Vec<(u64, LinkInput)>,
-}
-
-impl<'r, R: Rig> Bench<'r, R> {
-    pub(super) fn new(rig: &'r R) -> Self {
-        let inbox = Arc::new(Inbox::default());
-        let context = LinkContext::new(&EngineConfig::new(), Arc::clone(&inbox));
-        Self { rig, links: rig.enter(|| rig.links(Arc::new(context))), inbox, seen: Vec::new() }
-    }
-
-    pub(super) fn connect(&mut self, link: u64, to: SocketAddr) {
-        self.rig.enter(|| self.links.connect(LinkKey::from_u64(link), to, None));
-    }
-
-    pub(super) fn order(&mut self, link: u64, output: LinkOutput) {
-        self.rig.enter(|| self.links.link(LinkKey::from_u64(link), output));
-    }
-
-    /// Takes in what was reported.
-    pub(super) fn look(&mut self) -> &[(u64, LinkInput)] {
-        let mut inputs = Vec::new();
-        self.inbox.take(&mut inputs);
-        self.seen.extend(inputs.into_iter().map(|input| match input {
-            Input::Link { link, input } => (link.as_u64(), input),
-            other => panic!("{other:?}"),
-        }));
-        &self.seen
-    }
-
-    fn data(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        for (_, input) in self.look() {
-            if let LinkInput::Data(data) = input {
-                all.extend_from_slice(data);
-            }
-        }
-        all
-    }
-
-    fn sent(&mut self) -> u64 {
-        let sent = |(_, input): &(u64, LinkInput)| match input {
-            LinkInput::Sent(bytes) => u64::from(*bytes),
-            _ => 0,
-        };
-        self.look().iter().map(sent).sum()
-    }
-
-    fn end(&mut self) -> Option<LinkError> {
-        self.look().iter().find_map(|(_, input)| match input {
-            LinkInput::Closed(error) => Some(*error),
-            _ => None,
-        })
-    }
-
-    /// A link, and the other side of it.
-    fn pair(&mut self) -> TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        self.connect(1, listener.local_addr().expect("an address"));
-        let (peer, _) = listener.accept().expect("a connection");
-        until("opened", || self.look() == [(1, LinkInput::Opened)]);
-        peer
-    }
-}
-
-fn pattern(len: u64) -> Vec<u8> {
-    (0..len).map(|number| (number % 251).to_le_bytes()[0]).collect()
-}
 
 /// A link reads exactly as much as it has credit for, however much there is.
 pub fn credit_is_kept_to_the_byte(rig: &impl Rig) {
@@ -201,5 +127,15 @@ pub fn dropping_closes_everything(rig: &impl Rig) {
     }
 }
 
-/// Time enough for a mistake to show.
-const PAUSE: Duration = Duration::from_millis(40);
+/// A link comes from the address that it is told to come from, and says so where there is no such address.
+pub fn links_come_from_where_they_are_told(rig: &impl Rig) {
+    let mut bench = Bench::new(rig);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("an address");
+    bench.dial(1, Dial { from: Some([127, 0, 0, 9].into()), ..Dial::plain(to) });
+    let (_peer, from) = listener.accept().expect("a connection");
+    assert_eq!(from.ip(), std::net::IpAddr::from([127, 0, 0, 9]));
+    bench.dial(2, Dial { from: Some([192, 0, 2, 1].into()), ..Dial::plain(to) });
+    let told = (2, LinkInput::Closed(LinkError::AddressNotAvailable));
+    until("it is told", || bench.look().contains(&told));
+}
