@@ -1,3 +1,5 @@
+//! Tests of the choice of candidates: what comes first, what is refused, and that the books agree.
+
 use super::*;
 use crate::base::Rng;
 use proptest::prelude::*;

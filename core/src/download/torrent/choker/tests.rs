@@ -1,3 +1,5 @@
+//! Tests of the choker: rounds of named peers, at named instants.
+
 use super::*;
 
 fn peer(key: u32) -> ChokePeer<u32> {

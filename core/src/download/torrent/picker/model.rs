@@ -68,7 +68,7 @@ impl World {
             14 => self.prioritise(piece, a),
             15 => self.hurry(a, b),
             16 => {
-                self.sequential = a % 2 == 0;
+                self.sequential = a.is_multiple_of(2);
                 self.picker.set_sequential(self.sequential);
             }
             17 => self.verify(a, b),
@@ -222,7 +222,7 @@ impl World {
     }
 
     fn hurry(&mut self, a: u8, b: u8) {
-        let numbers = if a % 3 == 0 { vec![] } else { vec![u32::from(a), u32::from(b)] };
+        let numbers = if a.is_multiple_of(3) { vec![] } else { vec![u32::from(a), u32::from(b)] };
         let pieces: Vec<_> =
             numbers.into_iter().filter_map(|n| self.grid.piece(n % self.grid.pieces())).collect();
         self.urgent = pieces.iter().copied().filter(|piece| !self.have.contains(piece)).collect();
@@ -235,7 +235,7 @@ impl World {
         let Some(piece) = whole.get(usize::from(a) % whole.len().max(1)).copied() else { return };
         let senders: BTreeSet<Peer> =
             self.grid.blocks(piece).filter_map(|block| self.got.remove(&block)).collect();
-        if b % 4 == 0 {
+        if b.is_multiple_of(4) {
             let guilty: Vec<Peer> = self.picker.failed(piece);
             let sole = senders.len() == 1;
             assert_eq!(guilty, senders.into_iter().filter(|_| sole).collect::<Vec<_>>());

@@ -1,3 +1,5 @@
+//! Tests of the picker: pictures of pieces and peers, and properties against a model.
+
 use super::*;
 use crate::base::Rng;
 use proptest::prelude::*;
