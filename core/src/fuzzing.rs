@@ -20,7 +20,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 16] = [
+pub const TARGETS: [(&str, Body); 17] = [
     ("announcer", trackers::announcer),
     ("bencode", bencode),
     ("file_name", file_name),
@@ -29,6 +29,7 @@ pub const TARGETS: [(&str, Body); 16] = [
     ("http_fields", http_fields),
     ("http_head", http_head),
     ("http_url", http_url),
+    ("picker", picker),
     ("range_set", range_set),
     ("recording", recording),
     ("records", records),
@@ -184,6 +185,11 @@ pub fn http_url(data: &[u8]) {
             check_name(&name);
         }
     }
+}
+
+/// A list of operations (three bytes each) on a picker, against a simple model of it.
+pub fn picker(data: &[u8]) {
+    crate::download::torrent::picker::model::run(data);
 }
 
 /// A list of operations (three bytes each) on ranges below 256, against one bit per number.
