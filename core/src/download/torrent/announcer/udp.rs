@@ -17,8 +17,8 @@ pub(super) struct Udp {
     addresses: Vec<IpAddr>,
     /// Until when they are taken for right.
     good_until: Option<Instant>,
-    /// Where it answered last, by family: IPv4, IPv6.
-    answered: [Option<Answered>; 2],
+    /// Where it answered last, at most once for each family.
+    answered: Vec<Answered>,
     /// What is under way; at most an announce and a scrape for each family.
     pub(super) talks: Vec<Talk>,
 }
@@ -56,7 +56,7 @@ impl Udp {
     /// One address of each family; where it is only to be told that this side leaves, those that know of it.
     fn targets(&self, tracker: &UdpTracker, leaving: bool) -> Vec<SocketAddr> {
         if leaving {
-            return self.answered.iter().flatten().map(|answered| answered.at).collect();
+            return self.answered.iter().map(|answered| answered.at).collect();
         }
         let families = [IpAddr::is_ipv4, IpAddr::is_ipv6];
         let first = families.iter().filter_map(|of_family| self.addresses.iter().find(|ip| of_family(ip)));
@@ -64,16 +64,21 @@ impl Udp {
     }
 
     fn known_connection(&self, at: SocketAddr) -> Option<Connection> {
-        self.answered[family(at)].filter(|answered| answered.at == at)?.connection
+        self.answered.iter().find(|answered| answered.at == at)?.connection
     }
 
     fn note_answer(&mut self, at: SocketAddr, connection: Option<Connection>) {
-        self.answered[family(at)] = Some(Answered { at, connection });
+        self.forget_answer(at);
+        self.answered.push(Answered { at, connection });
+    }
+
+    fn forget_answer(&mut self, at: SocketAddr) {
+        self.answered.retain(|answered| answered.at.is_ipv4() != at.is_ipv4());
     }
 
     /// The next try goes to another address of the family; where there is none, the name is looked up again.
     fn note_silence(&mut self, at: SocketAddr) {
-        self.answered[family(at)] = None;
+        self.forget_answer(at);
         if let Some(place) = self.addresses.iter().position(|ip| *ip == at.ip()) {
             self.addresses[place..].rotate_left(1);
         }
@@ -251,10 +256,6 @@ impl Announcer {
             }
         }
     }
-}
-
-fn family(of: SocketAddr) -> usize {
-    usize::from(of.is_ipv6())
 }
 
 /// BEP 15: repeated after 15 and 45 seconds. Waiting longer would only keep the rest of the tier waiting.
