@@ -335,8 +335,10 @@ impl Receiver {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
         let (room, each) = (&mut self.room, self.each);
         let count = ready!(socket.poll_io(cx, Direction::Read, |socket: SockRef<'_>| {
-            // Pages that no datagram ever reached take no memory.
-            room.resize(each * BATCH_SIZE, 0);
+            if room.is_empty() {
+                // Pages that no datagram ever reaches take no memory.
+                *room = vec![0; each * BATCH_SIZE];
+            }
             let mut slices = slices(room, each);
             state.recv(UdpSockRef::from(&*socket), &mut slices, &mut meta)
         }))?;

@@ -1,5 +1,6 @@
 //! What a test does to a world: commands to the engine, crashes, and looking at what came of it.
 
+use crate::actor::OUTSIDE;
 use crate::behaviour::Resource;
 use crate::content::Content;
 use crate::host::{Host, Log};
@@ -159,6 +160,7 @@ impl World {
         if gone {
             let at = self.moment();
             self.network.abort_all(at);
+            self.actors.abort(self.now, OUTSIDE);
             self.plan_network();
         }
         gone
@@ -176,6 +178,7 @@ impl World {
         self.store.crash(mode);
         let at = self.moment();
         self.network.abort_all(at);
+        self.actors.abort(self.now, OUTSIDE);
         self.plan_network();
     }
 

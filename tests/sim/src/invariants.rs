@@ -117,6 +117,9 @@ impl Invariants {
                     return Err(broken("connections per host within the cap", &format!("{held} to {to}")));
                 }
             }
+            Output::Adopt { link, .. } if self.credit.insert(*link, 0).is_some() => {
+                return Err(broken("keys are not reused", &format!("{link:?}")));
+            }
             Output::Link { link, output } => self.on_link_output(*link, output)?,
             Output::Disk { op: DiskOp::OpenDir { path, .. }, .. } if !self.allowed.contains(path) => {
                 return Err(broken("only named directories", &format!("{}", path.display())));

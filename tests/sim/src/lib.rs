@@ -33,6 +33,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod actor;
 pub mod agenda;
 pub mod behaviour;
 mod commands;
@@ -42,18 +43,23 @@ pub mod disk;
 pub mod folder;
 pub mod host;
 pub mod image;
+pub mod internet;
 pub mod invariants;
 pub mod link;
 pub mod names;
+mod neighbours;
 pub mod network;
 pub mod origin;
+pub mod pipe;
 pub mod reply;
 pub mod request;
 pub mod scenario;
+pub mod station;
 pub mod store;
 pub mod trace;
 pub mod world;
 
+pub use actor::{Actor, Actors};
 pub use agenda::Latency;
 pub use behaviour::{
     AfterReply, Behaviour, Cut, End, Framing, Ranges, Refusal, Resource, Script, Since, Version,
@@ -62,11 +68,13 @@ pub use content::Content;
 pub use disk::{Disk, OpClass};
 pub use host::{Asked, Host, Log, OverLimit, Served};
 pub use image::CrashMode;
+pub use internet::{DatagramProfile, NodeId};
 pub use link::{Dial, LinkProfile};
 pub use names::Names;
 pub use network::Network;
 pub use origin::Pull;
 pub use reply::Part;
 pub use request::{AskedRange, Request};
+pub use station::Station;
 pub use store::{OnCrash, Store};
 pub use world::World;

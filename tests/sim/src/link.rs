@@ -175,7 +175,8 @@ impl Link {
                 self.deliver();
             }
             LinkOutput::Send(bytes) => self.carry_up(now, bytes),
-            LinkOutput::SendFile { .. } => unreachable!("the network reads the file"),
+            // An origin is sent no files.
+            LinkOutput::SendFile { .. } => {}
             LinkOutput::Close => self.hang_up(now, LinkEvent::ServerEof),
         }
     }
@@ -344,7 +345,7 @@ impl Link {
     }
 }
 
-fn pop_due<T>(queue: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<T> {
+pub(crate) fn pop_due<T>(queue: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<T> {
     queue.front().filter(|(at, _)| *at <= now)?;
     queue.pop_front().map(|(_, due)| due)
 }

@@ -43,6 +43,10 @@ impl Trace {
                 self.fold(bytes);
                 self.note(now, format_args!("<- link {link:?} data, {} bytes", bytes.len()));
             }
+            Input::Datagram { socket, from, bytes } => {
+                self.fold(bytes);
+                self.note(now, format_args!("<- udp {} from {from}, {} bytes", socket.0, bytes.len()));
+            }
             Input::Disk { key, result: Ok(DiskOk::Data(bytes)) } => {
                 self.fold(bytes);
                 self.note(now, format_args!("<- disk {} data, {} bytes", key.0, bytes.len()));
@@ -61,6 +65,10 @@ impl Trace {
             Output::Disk { key, op: DiskOp::Hash { hash, input: HashInput::Memory(data), finish, .. } } => {
                 let len = self.fold_all(data);
                 self.note(now, format_args!("-> disk {} {hash:?}, {len} bytes, finish {finish}", key.0));
+            }
+            Output::Datagram { socket, to, bytes } => {
+                self.fold(bytes);
+                self.note(now, format_args!("-> udp {} to {to}, {} bytes", socket.0, bytes.len()));
             }
             Output::Link { link, output: LinkOutput::Send(bytes) } => {
                 self.fold(bytes);

@@ -1,5 +1,6 @@
 //! Machine: the world around one engine, in virtual time, driven by the loop that drivers drive.
 
+use crate::actor::{Actors, OUTSIDE};
 use crate::agenda::Agenda;
 use crate::content::Content;
 use crate::disk::Disk;
@@ -11,14 +12,14 @@ use crate::store::Store;
 use crate::trace::Trace;
 use core::time::Duration;
 use gosh_dl_core::base::disk::DiskOp;
-use gosh_dl_core::base::{Instant, LinkError, Rng, WallClock};
+use gosh_dl_core::base::{Instant, LinkError, LinkOutput, Rng, WallClock};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
     Answer, BatchKey, DownloadEvent, EngineConfig, EngineError, Input, Output, Token,
 };
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One engine, and everything it touches.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct World {
     pub names: Names,
     /// The hosts and the connections to them.
     pub network: Network,
+    /// Everybody else who has an address.
+    pub actors: Actors,
     /// The settings of the next engine that is started.
     pub config: EngineConfig,
     /// Every event with its time, through all lives of the engine.
@@ -99,6 +102,7 @@ impl World {
             store: Store::new(rng.fork()),
             names: Names::new(),
             network: Network::new(rng.fork()),
+            actors: Actors::new(Rng::from_seed(bytes.map(|byte| !byte)), &Self::ADDRESSES),
             config: config.download_dir(Self::DIR).database_path(Some("/state/gosh.db".into())),
             events: Vec::new(),
             received: Vec::new(),
@@ -127,6 +131,12 @@ impl World {
         world
     }
 
+    /// The addresses of the world's engine.
+    pub const ADDRESSES: [IpAddr; 2] = [
+        IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)),
+    ];
+
     /// Where downloads go.
     pub const DIR: &'static str = "/downloads";
 
@@ -145,7 +155,7 @@ impl World {
 
     /// The hash of everything that went in and out; equal in two runs of the same script with the same seed.
     pub fn trace_hash(&self) -> u64 {
-        self.trace.hash()
+        self.trace.hash() ^ self.actors.trace_hash()
     }
 
     /// The host of this name; made, with an address of its own, where there is none.
@@ -187,6 +197,9 @@ impl World {
         if let Some(input) = event.and_then(|event| self.happen(event)) {
             self.feed(input);
         }
+        if self.actors.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.actors.handle_timeout(self.now);
+        }
         self.turn();
         self.plan_network();
         true
@@ -195,7 +208,7 @@ impl World {
     /// When the next step is.
     pub fn next_at(&self) -> Option<Instant> {
         let due = self.engine.as_ref().and_then(|engine| engine.poll_timeout()).map(|at| self.world_time(at));
-        self.agenda.next().into_iter().chain(due).min()
+        self.agenda.next().into_iter().chain(due).chain(self.actors.poll_timeout()).min()
     }
 
     /// Steps until `condition` holds or `limit` has passed; whether it holds.
@@ -322,6 +335,8 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         let at = self.moment();
+        let Some(output) = self.read_file(output) else { return };
+        let Some(output) = self.actors.handle_output(self.now, output) else { return };
         match output {
             Output::Resolve { query, host } => {
                 let (took, result) = self.names.look_up(&host, &mut self.rng);
@@ -350,6 +365,18 @@ impl World {
         }
     }
 
+    /// A part of a file that is to be sent becomes bytes; where it cannot be read, its link ends.
+    fn read_file(&mut self, output: Output) -> Option<Output> {
+        let Output::Link { link, output: LinkOutput::SendFile { file, offset, len } } = output else {
+            return Some(output);
+        };
+        let Some(bytes) = self.disk.read_open(file, offset, len) else {
+            self.actors.internet.fail(self.now, OUTSIDE, link, LinkError::Io);
+            return None;
+        };
+        Some(Output::Link { link, output: LinkOutput::Send(bytes) })
+    }
+
     fn submit(&mut self, key: gosh_dl_core::engine::DiskKey, op: DiskOp) {
         if let Some((took, ticket)) = self.disk.submit(key, op) {
             self.agenda.plan(self.now + took, Event::Disk(self.life, ticket));
@@ -376,6 +403,13 @@ impl World {
         }
         while let Some((at, id)) = self.network.poll_wake() {
             self.agenda.plan(at, Event::Wire(id));
+        }
+        while let Some((node, query, host)) = self.actors.poll_look_up() {
+            let (took, result) = self.names.look_up(&host, &mut self.rng);
+            self.actors.answer(self.now, node, took, Input::Resolved { query, result });
+        }
+        while let Some(input) = self.actors.poll_input() {
+            self.plan_input(Duration::ZERO, input);
         }
     }
 
