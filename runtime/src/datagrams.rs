@@ -5,6 +5,7 @@
 //! pooled buffer: to keep it where it was received would pin 64 KiB for a hundred bytes.
 
 use crate::link::{InUse, LinkContext};
+use crate::links::either;
 use crate::listeners::bind_error;
 use crate::runtime::{Datagrams, Direction, Runtime, Task as _, Timer as _};
 use bytes::{Bytes, BytesMut};
@@ -55,7 +56,7 @@ impl<R: Runtime> Sockets<R> {
         Ok(address)
     }
 
-    /// Closes a socket after what is queued, as far as the system takes it at once.
+    /// Closes a socket after what is queued has left.
     pub(crate) fn unbind(&mut self, key: UdpKey) {
         if let Some((orders, task)) = self.sockets.remove(&key) {
             orders.close();
@@ -137,7 +138,11 @@ async fn run<R: Runtime>(runtime: R, mut socket: Socket<R::Datagrams>) {
     let mut timer = runtime.timer();
     loop {
         match poll_fn(|cx| socket.poll(cx)).await {
-            Turn::Over => return,
+            Turn::Over => {
+                timer.set(Instant::now() + LINGER);
+                either(poll_fn(|cx| socket.poll_last(cx)), poll_fn(|cx| timer.poll_timer(cx))).await;
+                return;
+            }
             Turn::Again => runtime.yield_now().await,
             Turn::Pause => {
                 timer.set(Instant::now() + PAUSE);
@@ -149,7 +154,7 @@ async fn run<R: Runtime>(runtime: R, mut socket: Socket<R::Datagrams>) {
 
 /// What a socket's task does next.
 enum Turn {
-    /// It ends.
+    /// It sends what is queued, and ends.
     Over,
     /// It lets others have their turn.
     Again,
@@ -159,14 +164,27 @@ enum Turn {
 
 impl<S: Datagrams> Socket<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        let close = self.take_orders(cx);
-        let sent = self.sender.poll(cx, &mut self.socket, &self.state);
-        if close {
+        if self.take_orders(cx) {
             return Poll::Ready(Turn::Over);
         }
+        let sent = self.sender.poll(cx, &mut self.socket, &self.state);
         match self.receiver.poll(cx, &mut self.socket, &self.state, &self.context) {
             Poll::Ready(turn) => Poll::Ready(turn),
             Poll::Pending => sent,
+        }
+    }
+
+    /// Ready when all that is queued has left.
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.take_orders(cx);
+            if self.sender.queue.is_empty() {
+                return Poll::Ready(());
+            }
+            let sent = self.sender.poll(cx, &mut self.socket, &self.state);
+            if sent.is_pending() && !self.sender.queue.is_empty() {
+                return Poll::Pending;
+            }
         }
     }
 
@@ -415,6 +433,8 @@ const SYSTEM_BUFFER: usize = 2 << 20;
 const MANY_ERRORS: u32 = 64;
 /// How long a socket waits then.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a socket that is closed may take to send what is queued.
+const LINGER: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

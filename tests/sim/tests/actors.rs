@@ -75,7 +75,7 @@ impl Actor for Puppet {
                 let link = link.as_u64();
                 let heard = self.heard.entry(link).or_default();
                 heard.extend_from_slice(bytes);
-                let more = LinkOutput::Credit(u32::try_from(bytes.len()).unwrap());
+                let more = LinkOutput::Credit(bytes.len() as u32);
                 if let Some(answer) = (self.answer)(heard) {
                     heard.clear();
                     self.say(link, LinkOutput::Send(Bytes::from(answer)));
