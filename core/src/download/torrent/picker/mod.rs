@@ -262,7 +262,7 @@ impl<K: Copy + Ord> Picker<K> {
     /// A piece is here, and its hash is right.
     pub fn passed(&mut self, piece: PieceIndex) {
         if let Some(slot) = self.partial_of(piece) {
-            if let [sole] = self.senders(slot)[..] {
+            if let Some(sole) = self.sole_sender(slot) {
                 self.suspects.clear(sole);
             }
             self.end(slot);
@@ -430,6 +430,13 @@ impl<K: Copy + Ord> Picker<K> {
             self.end(slot);
             self.file(piece);
         }
+    }
+
+    /// Who sent all of a piece, if that was one.
+    fn sole_sender(&self, slot: u32) -> Option<K> {
+        let cells = &self.partials.at(slot).cells;
+        let Some(Cell::Got(first)) = cells.first() else { return None };
+        cells.iter().all(|cell| *cell == Cell::Got(*first)).then_some(*first)
     }
 
     fn senders(&self, slot: u32) -> Vec<K> {

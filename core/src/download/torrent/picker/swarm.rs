@@ -1,6 +1,7 @@
 //! Policy: how many peers have each piece.
 
 use super::order::{CLASSES, Order, RANKS};
+use super::partials::Partials;
 use super::{Picker, Tables, class_of};
 use crate::base::{Bitfield, PieceIndex};
 
@@ -206,6 +207,7 @@ impl<K: Copy + Ord> Picker<K> {
         let Some(tables) = &mut self.tables else { return };
         let order = &mut tables.order;
         if self.wanted.has(piece) && !order.has(piece.get()) && order.note(piece.get()).is_none() {
+            tables.stale |= self.swarm.copies(piece.get()) < base;
             order.insert(piece.get(), bucket, &mut self.rng);
             let class = bucket / RANKS;
             tables.open[class].insert(piece);
@@ -226,6 +228,7 @@ impl<K: Copy + Ord> Picker<K> {
     pub(super) fn rest(&mut self) {
         if self.partials.is_empty() && (self.is_complete() || self.swarm.is_empty()) {
             self.tables = None;
+            self.partials = Partials::new();
         }
     }
 }

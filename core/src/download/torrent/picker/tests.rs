@@ -150,6 +150,18 @@ fn have_makes_a_piece_more_common() {
 }
 
 #[test]
+fn piece_that_is_wanted_late_and_rarer_than_the_rarest_was_comes_first() {
+    for seed in 0..20 {
+        let world = World::with_seed("####........", seed).priorities("    0");
+        let world = world.peer('a', "xxxxxxxxxxxx").peer('b', "xxxx.xxxxxxx");
+        let mut world = world.peer('c', "xxxx.xxxxxxx").peer('d', "xxxx........");
+        world.pick('a', 4);
+        world.picker.set_priority(world.piece(4), Priority::Normal);
+        assert_eq!(world.pick('a', 4), "4:0123");
+    }
+}
+
+#[test]
 fn begun_piece_comes_before_a_new_one() {
     let mut world = World::new("####...3").peer('a', "xxxxxxxx").peer('b', "xxxx...x");
     assert_eq!(world.pick('a', 1), "7:3");
