@@ -5,6 +5,7 @@ mod contender;
 mod limit;
 mod measure;
 mod micro;
+mod picker;
 mod plan;
 mod sections;
 mod stores;

@@ -51,6 +51,13 @@ pub(crate) fn run() {
     table::words("Core alone, the timing itself included", &["", "", ""], &rows);
 }
 
+/// Runs the section of the picker and prints it.
+pub(crate) fn picker() {
+    let counters = crate::picker::Counters { calls: || CALLS.load(Relaxed), held: || LIVE.load(Relaxed) };
+    let head = ["", "picked", "and received, verified", "allocations"];
+    table::words("Choosing one block of 16 KiB", &head, &crate::picker::rows(&counters));
+}
+
 /// Memory for one download that waits.
 fn per_paused(count: u64) -> u64 {
     let mut world = World::new(0);

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 /// The sections, in the order they run.
-pub(crate) const SECTIONS: [&str; 10] =
-    ["http", "tls", "capped", "files", "startup", "checksum", "resume", "runtimes", "stores", "micro"];
+pub(crate) const SECTIONS: [&str; 11] = [
+    "http", "tls", "capped", "files", "startup", "checksum", "resume", "runtimes", "stores", "micro",
+    "picker",
+];
 
 /// What was asked on the command line.
 #[derive(Debug)]
