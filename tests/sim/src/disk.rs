@@ -9,7 +9,6 @@ use crate::agenda::Latency;
 use crate::digest::Hasher;
 use crate::folder::{Entry, Folder};
 use crate::image::{CrashMode, File};
-use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::disk::{DirKey, DiskErrorKind, DiskOp, DiskResult, FileKey, HashKey};
 use gosh_dl_core::base::{FileName, RangeSet, Rng};
@@ -273,14 +272,6 @@ impl Disk {
     pub fn content(&self, dir: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
         let image = self.find(dir, name)?.current();
         Some(image.read(0..image.len()))
-    }
-
-    /// A part of a file that the engine holds open, for whoever sends it; `None` where it is not open or is shorter.
-    pub fn read_open(&mut self, file: FileKey, offset: u64, len: u32) -> Option<Bytes> {
-        let image = self.files.get(self.open.get(&file)?)?.current();
-        let end = offset.checked_add(u64::from(len)).filter(|end| *end <= image.len())?;
-        self.bytes_read += u64::from(len);
-        Some(Bytes::from(image.read(offset..end)))
     }
 
     /// The names in a directory, in order.

@@ -5,8 +5,9 @@
 
 use crate::agenda::{Agenda, Latency};
 use crate::link::LinkProfile;
-use crate::pipe::{End, Pipe, PipeEvent};
+use crate::pipe::{End, Line, Pipe, PipeEvent};
 use bytes::{Bytes, BytesMut};
+use core::time::Duration;
 use gosh_dl_core::base::{Instant, LinkError, LinkInput, LinkOutput, Rng};
 use gosh_dl_core::engine::{ArrivalKey, Input, LinkKey, ListenerKey, Output, UdpKey};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,8 +34,10 @@ pub struct Internet {
 /// One who has an address, and his line.
 #[derive(Debug, Default)]
 pub struct Node {
-    /// What connections to it are like; towards it is `up`, from it is `down`.
+    /// What each connection to it is like; towards it is `up`, from it is `down`.
     pub profile: LinkProfile,
+    /// The line that all its connections and datagrams share.
+    pub line: Line,
     /// What becomes of datagrams to it.
     pub datagrams: DatagramProfile,
     /// Whether nobody reaches it, as behind a firewall: who dials it waits for ever, and datagrams to it are lost.
@@ -301,7 +304,14 @@ impl Internet {
     /// Touches a connection, and takes in what it says.
     fn with_pipe(&mut self, id: u64, touch: impl FnOnce(&mut Wire)) {
         let Some(mut wire) = self.pipes.remove(&id) else { return };
+        let ends = [wire.near.0, wire.far.node];
+        wire.pipe.lines = ends.map(|end| self.nodes.get(&end).map(|node| node.line).unwrap_or_default());
         touch(&mut wire);
+        for (end, line) in ends.iter().zip(&wire.pipe.lines) {
+            if let Some(node) = self.nodes.get_mut(end) {
+                node.line.merge(line);
+            }
+        }
         while let Some((end, event)) = wire.pipe.poll_event() {
             self.on_pipe(id, &wire, end, event);
         }
@@ -355,25 +365,29 @@ impl Internet {
 
     fn send(&mut self, now: Instant, id: NodeId, socket: UdpKey, to: SocketAddr, bytes: Bytes) {
         let node = self.node(id);
+        let mut line = node.line;
         let bound = node.sockets.get(&socket).copied().filter(|on| on.is_ipv4() == to.is_ipv4());
         let from = bound.and_then(|on| {
             let specific = (!on.ip().is_unspecified()).then_some(on.ip());
             Some(SocketAddr::new(node.address_for(to, specific)?, on.port()))
         });
-        let target =
-            self.addresses.get(&to.ip()).and_then(|id| self.nodes.get(id)).filter(|node| !node.silent);
+        let target = self.addresses.get(&to.ip()).and_then(|id| self.nodes.get_mut(id));
+        let target = target.filter(|node| !node.silent);
         let (Some(from), Some(target)) = (from, target) else {
             self.lost += 1;
             return;
         };
         let profile = target.datagrams;
-        if bytes.len() > profile.mtu || self.rng.below(1000) < profile.loss {
+        let is_full = Line::backlog(&line, &target.line, now) > QUEUE;
+        if is_full || bytes.len() > profile.mtu || self.rng.below(1000) < profile.loss {
             self.lost += 1;
             return;
         }
         let copies = if self.rng.below(1000) < profile.twice { 2 } else { 1 };
+        let carried = Line::carry(&mut line, &mut target.line, now, (bytes.len() + HEADERS) as u64);
+        self.node(id).line.merge(&line);
         for _ in 0..copies {
-            let at = now + profile.latency.draw(&mut self.rng);
+            let at = carried + profile.latency.draw(&mut self.rng);
             self.agenda.plan(at, Due::Datagram { from, to, bytes: bytes.clone() });
         }
     }
@@ -447,6 +461,10 @@ fn closed(link: LinkKey, reason: LinkError) -> Input {
     Input::Link { link, input: LinkInput::Closed(reason) }
 }
 
+/// How much of time may wait before a line that is full loses datagrams, as the buffers of home routers are.
+const QUEUE: Duration = Duration::from_millis(500);
+/// What a datagram takes on a line beside its bytes.
+const HEADERS: usize = 28;
 /// The first port that connections come from.
 const FIRST_PORT: u16 = 50_000;
 /// The first port that somebody gets who asks for any.

@@ -73,6 +73,7 @@ pub use link::{Dial, LinkProfile};
 pub use names::Names;
 pub use network::Network;
 pub use origin::Pull;
+pub use pipe::Line;
 pub use reply::Part;
 pub use request::{AskedRange, Request};
 pub use station::Station;

@@ -5,6 +5,7 @@
 
 use crate::link::{LinkProfile, pop_due, transfer_time};
 use bytes::{Bytes, BytesMut};
+use core::time::Duration;
 use gosh_dl_core::base::{Instant, LinkError, LinkInput, LinkOutput, Rng};
 use std::collections::VecDeque;
 
@@ -36,10 +37,53 @@ pub enum PipeEvent {
     Link(LinkInput),
 }
 
+/// The line of one end, which all that goes to it and comes from it shares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Bytes per second away from it; `None` is no limit.
+    pub up: Option<u64>,
+    /// Bytes per second towards it; `None` is no limit.
+    pub down: Option<u64>,
+    up_free: Instant,
+    down_free: Instant,
+}
+
+impl Line {
+    /// A line of these rates, in bytes per second.
+    pub const fn new(up: Option<u64>, down: Option<u64>) -> Self {
+        Self { up, down, up_free: Instant::ZERO, down_free: Instant::ZERO }
+    }
+
+    /// Puts bytes on the way from one line to another: when both have carried them.
+    pub fn carry(from: &mut Self, to: &mut Self, now: Instant, len: u64) -> Instant {
+        let take = |free: &mut Instant, rate: Option<u64>| {
+            if rate.is_some() {
+                *free = now.max(*free) + transfer_time(len, rate);
+            }
+            now.max(*free)
+        };
+        let up = take(&mut from.up_free, from.up);
+        take(&mut to.down_free, to.down).max(up)
+    }
+
+    /// How long something that is put on the way from one line to another waits before.
+    pub fn backlog(from: &Self, to: &Self, now: Instant) -> Duration {
+        from.up_free.max(to.down_free).max(now) - now
+    }
+
+    /// What two connections have made of one line in turn.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.up_free = self.up_free.max(other.up_free);
+        self.down_free = self.down_free.max(other.down_free);
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Pipe {
     profile: LinkProfile,
+    /// The lines of the near and the far end, as they are when it is touched.
+    pub(crate) lines: [Line; 2],
     rng: Rng,
     /// What each end hears and gave credit for; the far end's first.
     to_far: Way,
@@ -78,6 +122,7 @@ impl Pipe {
     pub fn new(now: Instant, profile: LinkProfile, rng: Rng) -> Self {
         let mut pipe = Self {
             profile,
+            lines: [Line::default(); 2],
             rng,
             to_far: Way { hears: true, free_at: now, ..Way::default() },
             to_near: Way { hears: true, free_at: now, ..Way::default() },
@@ -179,14 +224,30 @@ impl Pipe {
             if room == 0 {
                 return;
             }
-            let (min, max) = self.profile.pieces;
-            let piece = (min + self.rng.below(max - min + 1)).min(len).min(room);
+            let piece = self.draw_piece(to).min(len).min(room);
             self.carry(now, to, piece);
         }
     }
 
+    fn rate(&self, to: End) -> Option<u64> {
+        if to == End::Far { self.profile.up_rate } else { self.profile.down_rate }
+    }
+
+    fn draw_piece(&mut self, to: End) -> u64 {
+        let (min, max) = self.profile.pieces;
+        let piece = min + self.rng.below(max - min + 1);
+        let [near, far] = self.lines;
+        let (from, into) = if to == End::Far { (near, far) } else { (far, near) };
+        // A slow line moves small pieces often, not large ones seldom.
+        let slowest = [self.rate(to), from.up, into.down].into_iter().flatten().min();
+        slowest.map_or(piece, |rate| piece.min((rate / 20).max(1)))
+    }
+
     fn carry(&mut self, now: Instant, to: End, piece: u64) {
-        let rate = if to == End::Far { self.profile.up_rate } else { self.profile.down_rate };
+        let rate = self.rate(to);
+        let [near, far] = &mut self.lines;
+        let (from, into) = if to == End::Far { (near, far) } else { (far, near) };
+        let shared = Line::carry(from, into, now, piece);
         let reset_at = self.profile.reset_at;
         let way = self.way_to(to);
         let Some(first) = way.queue.front_mut() else { return };
@@ -196,7 +257,7 @@ impl Pipe {
         }
         way.carried += piece;
         way.unread += piece;
-        way.free_at = now + transfer_time(piece, rate);
+        way.free_at = shared.max(now + transfer_time(piece, rate));
         let is_cut = reset_at.is_some_and(|at| way.carried >= at);
         let departs = way.free_at;
         self.depart(departs, to, Arrival::Data(bytes));

@@ -5,7 +5,7 @@ use core::time::Duration;
 use gosh_dl_core::base::{Instant, LinkError, LinkInput, LinkOutput};
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{DownloadEvent, EngineConfig, Input, LinkKey, ListenerKey, Output, UdpKey};
-use gosh_dl_sim::{Actor, Content, CrashMode, DatagramProfile, NodeId, World};
+use gosh_dl_sim::{Actor, Content, CrashMode, DatagramProfile, Line, NodeId, World};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -210,6 +210,33 @@ fn datagrams_are_lost_doubled_and_cut_off_at_the_mtu() {
     world.act(source, |puppet: &mut Puppet, _| puppet.outputs.push_back(datagram(place(1), 1472)));
     rest(&mut world);
     assert_eq!(puppet(&world, target).datagrams().last().map(|(_, len)| *len), Some(1472));
+}
+
+#[test]
+fn connections_and_datagrams_share_a_line() {
+    let mut world = World::new(1);
+    let target = world.add_actor(&[address(1)], Puppet::new([listen(place(1)), bind(place(1))]));
+    world.actors.node(target).unwrap().line = Line::new(None, Some(100_000));
+    let sources: Vec<NodeId> = (2..6)
+        .map(|number| world.add_actor(&[address(number)], Puppet::new([dial(1, place(1)), send(1, 100_000)])))
+        .collect();
+    world.act(sources[0], |puppet: &mut Puppet, _| {
+        puppet.outputs.push_back(bind((address(2), 0).into()));
+        puppet.outputs.extend((0..1000).map(|_| datagram(place(1), 972)));
+    });
+    let heard = |world: &World| puppet(world, target).heard.values().map(Vec::len).sum::<usize>();
+    world.run_until(|world| heard(world) == 400_000, Duration::from_secs(60));
+    let took = world.now() - Instant::ZERO;
+    assert!((4200..4700).contains(&took.as_millis()), "{took:?}: 400 kB, and datagrams");
+    let parts: Vec<usize> = puppet(&world, target).heard.values().map(Vec::len).collect();
+    assert_eq!(parts, [100_000; 4]);
+    let came = puppet(&world, target).datagrams().len();
+    assert!((20..60).contains(&came), "{came} datagrams, as many as a buffer holds");
+    world.actors.node(target).unwrap().line = Line::default();
+    for source in sources {
+        world.act(source, |puppet: &mut Puppet, _| puppet.outputs.push_back(send(1, 100_000)));
+    }
+    assert!(world.run_until(|world| heard(world) == 800_000, Duration::from_secs(1)));
 }
 
 #[test]
