@@ -2,15 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something unexpected happens")]
 
 use bytes::{Bytes, BytesMut};
-use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
-use gosh_dl_core::engine::{EngineConfig, Input, LinkKey};
+use gosh_dl_core::base::disk::{DirKey, DiskOp, FileKey, OpenMode};
+use gosh_dl_core::base::{FileName, LinkError, LinkInput, LinkOutput};
+use gosh_dl_core::engine::{DiskKey, EngineConfig, Input, LinkKey};
 use gosh_dl_runtime::Inbox;
+use gosh_dl_runtime::disk::DiskExecutor;
 use gosh_dl_runtime::link::{Link, LinkContext, LinkOrders, Socket, link_error};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// What the other side does.
@@ -89,9 +91,14 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::make(|context| context)
+    }
+
+    fn make(finish: impl FnOnce(LinkContext) -> LinkContext) -> Self {
         let (socket, orders, inbox) =
             (Fake::default(), Arc::new(LinkOrders::default()), Arc::new(Inbox::default()));
-        let context = Arc::new(LinkContext::new(&EngineConfig::new(), Arc::clone(&inbox)));
+        let context = finish(LinkContext::new(&EngineConfig::new(), Arc::clone(&inbox)));
+        let context = Arc::new(context);
         let key = LinkKey::from_u64(7);
         let mut link =
             Link::open(socket.clone(), key, None, Arc::clone(&context), Arc::clone(&orders)).unwrap();
@@ -223,6 +230,48 @@ fn closing_sends_what_is_queued_and_tells_nothing() {
     assert!(fixture.settle());
     assert_eq!(fixture.socket.0.lock().unwrap().received, b"farewell");
     assert!(fixture.inputs().iter().all(|input| matches!(input, LinkInput::Sent(_))));
+}
+
+/// A disk executor that has a file of these bytes open.
+fn disk(dir: &std::path::Path, content: &[u8]) -> Arc<DiskExecutor> {
+    std::fs::write(dir.join("file"), content).unwrap();
+    let (done, results) = mpsc::channel();
+    let done = Mutex::new(done);
+    let disk = Arc::new(DiskExecutor::new(Arc::new(move |_, result| {
+        let _ = done.lock().unwrap().send(result);
+    })));
+    let (name, path) = (FileName::new("file").unwrap(), dir.to_owned());
+    let open = DiskOp::Open { dir: DirKey(1), name, file: FileKey(1), mode: OpenMode::Existing };
+    for op in [DiskOp::OpenDir { dir: DirKey(1), path }, open] {
+        disk.submit(DiskKey(1), op);
+        assert!(results.recv().unwrap().is_ok());
+    }
+    disk
+}
+
+#[test]
+fn what_a_socket_cannot_send_from_a_file_is_read_and_written() {
+    let content: Vec<u8> = (0..1_000_000_u32).map(|number| (number % 251) as u8).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk(dir.path(), &content);
+    let mut fixture = Fixture::make(|context| context.with_disk(Arc::clone(&disk)));
+    fixture.give(LinkOutput::Send(Bytes::from_static(b"before")));
+    fixture.give(LinkOutput::SendFile { file: FileKey(1), offset: 10, len: 500_000 });
+    fixture.give(LinkOutput::Send(Bytes::from_static(b"behind")));
+    disk.submit(DiskKey(2), DiskOp::Close { file: FileKey(1) });
+    let (mut sent, expected) = (0, [b"before", &content[10..500_010], b"behind"].concat());
+    let mut room = 1;
+    while sent < expected.len() {
+        room = (room * 7) % 100_003;
+        fixture.socket.0.lock().unwrap().room += room;
+        fixture.settle();
+        for input in fixture.inputs() {
+            let LinkInput::Sent(bytes) = input else { panic!("{input:?}") };
+            sent += bytes as usize;
+        }
+        std::thread::yield_now();
+    }
+    assert!(fixture.socket.0.lock().unwrap().received == expected);
 }
 
 #[test]
