@@ -5,6 +5,7 @@
 //! (endgame) what others were asked for already. It knows no time and no bytes.
 
 mod choose;
+mod evidence;
 mod order;
 mod partials;
 mod run;
@@ -17,6 +18,7 @@ use self::suspects::Suspects;
 use crate::base::{Bitfield, Block, PieceGrid, PieceIndex, Rng};
 
 pub use self::choose::Ask;
+pub use self::evidence::Evidence;
 
 /// How much a piece or a file is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
