@@ -45,6 +45,7 @@ impl Engine {
 
     fn on_entry_disk(&mut self, now: Instant, key: EntryKey, tag: DiskTag, result: DiskResult) {
         let Some(entry) = self.entries.get_mut(key) else { return };
+        let lost = matches!(tag, DiskTag::Sync | DiskTag::SyncEntry) && result.is_err();
         match &mut entry.running {
             Some(Running::Http(download)) => download.handle_disk(now, tag, result),
             Some(Running::Check { check, .. }) => check.handle_disk(tag, result),
@@ -56,6 +57,10 @@ impl Engine {
             if self.boot_id.is_some() {
                 self.note_at.get_or_insert(now + NOTE_EVERY);
             }
+        }
+        if lost {
+            // The last note tells of bytes that the disk has forgotten.
+            self.write_note();
         }
         self.touch(key);
     }

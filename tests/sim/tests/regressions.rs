@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 use gosh_dl_core::base::LinkError;
-use gosh_dl_core::base::disk::HashAlgorithm;
+use gosh_dl_core::base::disk::{DiskErrorKind, HashAlgorithm};
 use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
 use gosh_dl_core::engine::DownloadState;
 use gosh_dl_sim::scenario::{Scenario, run};
-use gosh_dl_sim::{Content, CrashMode, Latency, OpClass, OverLimit, Resource, World};
+use gosh_dl_sim::{Behaviour, Content, CrashMode, Cut, End, Latency, OpClass, OverLimit, Resource, World};
 
 const URL: &str = "http://a.example/file.bin";
 
@@ -144,4 +144,21 @@ fn progress_of_a_version_that_was_thrown_away_is_not_recorded() {
 #[test]
 fn what_waits_in_memory_for_a_part_that_is_gone_is_not_written_over_its_successor() {
     holds(13_397);
+}
+
+/// A sync failed, and the disk forgot what it was to keep. The note of what had been written still told of it, and was
+/// believed once the process had been killed.
+#[test]
+fn note_of_what_a_failed_sync_lost_is_not_believed() {
+    let mut world = World::new(7);
+    let cut = Some(Cut::once(300_000, End::Stall));
+    let file = Resource::new(Content::generated(1, 2 << 20));
+    world.serve(URL, file.behave(Behaviour { cut, ..Behaviour::default() })).rate = Some(200_000);
+    let id = world.add(URL, DownloadOptions::new().max_connections(1usize));
+    world.disk.fail(OpClass::Sync, 1, 1, DiskErrorKind::Io);
+    world.run_until(|world| world.failure(id).is_some(), Duration::from_secs(10));
+    world.crash(CrashMode::Kill);
+    world.restart();
+    world.resume(id);
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
 }

@@ -567,6 +567,7 @@ impl Target {
             Err(error) => {
                 // After a failed sync nothing is known of what was not durable before; it is fetched again.
                 self.written = part.durable.clone();
+                self.local = false;
                 self.leave_for(DiskAction::Sync, error);
             }
         }
