@@ -5,7 +5,9 @@ use gosh_dl_core::base::disk::HashAlgorithm;
 use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
 use gosh_dl_core::engine::DownloadState;
-use gosh_dl_sim::{Behaviour, Content, Cut, Dial, End, Framing, Ranges, Refusal, Resource, Since, World};
+use gosh_dl_sim::{
+    Behaviour, Content, Cut, Dial, End, Framing, Latency, Ranges, Refusal, Resource, Since, World,
+};
 
 const A: &str = "http://a.example/file.bin";
 const B: &str = "http://b.example/pub/file.bin";
@@ -124,6 +126,24 @@ fn mirror_that_never_tells_its_length_is_not_mixed_in() {
         let silent = Behaviour { ranges: Ranges::UnknownTotal, framing, ..Behaviour::default() };
         let (_, state) = fetch(Resource::new(longer.clone()).behave(silent), DownloadOptions::new());
         assert_eq!(state, DownloadState::Completed);
+    }
+}
+
+/// The first URL's host took long to dial, so the second was asked too, and began the file. The answer of the first, asked for
+/// before any length was known, told another length, and was taken for a part of the file that was begun.
+#[test]
+fn answer_of_another_length_is_not_mixed_in_although_it_was_asked_for_before_any_was_known() {
+    for sum in [None, Some(Content::generated(2, 111).checksum(HashAlgorithm::Sha256))] {
+        let mut world = World::new(4);
+        world.serve(A, Resource::new(Content::generated(1, 559))).profile.latency = Latency::millis(150, 150);
+        let cut = Some(Cut::once(110, End::Reset));
+        let short = Resource::new(Content::generated(2, 111));
+        let delay = Duration::from_millis(100);
+        world.serve(B, short.behave(Behaviour { cut, delay, ..Behaviour::default() }));
+        let mut options = DownloadOptions::new().mirror(B);
+        options.checksum = sum.map(|sum| sum.parse().expect("it is written as users write it"));
+        let id = world.add(A, options);
+        assert_eq!(world.wait_done(id), DownloadState::Completed);
     }
 }
 

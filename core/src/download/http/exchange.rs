@@ -234,10 +234,11 @@ impl HttpDownload {
         // Whatever was compared before: the answer itself, or what its mirror said, must be of the file that was begun.
         let known = self.mirrors.at(index).validator.clone().filter(|_| !super::plan::is_some(&validator));
         let claimed = known.unwrap_or_else(|| validator.clone());
-        if let Some(base) = &self.base
-            && self.plan.target.checksum.is_none()
-            && !same_file(base, &claimed)
-        {
+        // It may have been asked for before any length was known.
+        let other_length = total.is_some_and(|total| self.total().is_some_and(|known| known != total));
+        let other_version = self.plan.target.checksum.is_none()
+            && self.base.as_ref().is_some_and(|base| !same_file(base, &claimed));
+        if other_length || other_version {
             let url = self.mirrors.at(index).url.clone();
             self.put_aside(now, key, DownloadError::OtherFile { url });
             return;
@@ -301,6 +302,7 @@ impl HttpDownload {
         let others = segments.owners() > usize::from(segments.remaining(key).is_some());
         let same = known.as_ref().is_some_and(|v| same_file(v, &head.validator()) && super::plan::is_some(v));
         let nothing_yet = segments.received().is_empty();
+        let same_length = total == Some(segments.total());
         if self.some_other_has_ranges(index) && (others || !nothing_yet) {
             // Somebody else can send just what is missing.
             self.close_slot(now, key);
@@ -309,7 +311,7 @@ impl HttpDownload {
         if others {
             self.close_others(now, key);
         }
-        if !same && (total.is_none() || !nothing_yet) {
+        if !same && !(same_length && nothing_yet) {
             // Nothing says that this is the version of which we have parts, or know the length.
             self.reset_content();
             self.mirrors.at_mut(index).ranges = Ranges::No;
