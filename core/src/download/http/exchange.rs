@@ -311,7 +311,7 @@ impl HttpDownload {
         if others {
             self.close_others(now, key);
         }
-        if !same && !(same_length && nothing_yet) {
+        if !(same || same_length && nothing_yet) {
             // Nothing says that this is the version of which we have parts, or know the length.
             self.reset_content();
             self.mirrors.at_mut(index).ranges = Ranges::No;

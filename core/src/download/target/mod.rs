@@ -15,6 +15,7 @@ mod digester;
 mod finish;
 mod naming;
 mod runs;
+mod stopping;
 
 use self::digester::Digester;
 use self::finish::Step;
@@ -630,87 +631,5 @@ impl Target {
     fn take_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key - 1
-    }
-
-    // ----- stopping --------------------------------------------------------------------------------------------------
-
-    fn leave_for(&mut self, action: DiskAction, error: DiskError) {
-        let name = self.part.as_ref().map(|part| part.part_name.clone());
-        let why = Some(DownloadError::disk(action, &self.plan.dir_path, name.as_ref(), error));
-        self.leave(Stop { sync: action != DiskAction::Sync, ..Stop::because(why) });
-    }
-
-    fn leave(&mut self, stop: Stop) {
-        match &mut self.state {
-            State::Closed => {}
-            State::Stopping(old) => {
-                old.remove |= stop.remove;
-                old.sync &= stop.sync;
-                old.why = old.why.take().or(stop.why);
-            }
-            state => {
-                *state = State::Stopping(stop);
-                self.drop_memory();
-            }
-        }
-    }
-
-    pub(super) fn drop_memory(&mut self) {
-        let waiting: u64 = self.parked.drain(..).chain(self.runs.take()).map(|run| run.len).sum();
-        self.in_memory = self.in_memory.saturating_sub(waiting);
-    }
-
-    fn advance_stop(&mut self) {
-        let needs_sync = self.file.is_some() && self.needs_sync();
-        if !self.is_quiet() {
-            return;
-        }
-        let State::Stopping(stop) = &mut self.state else { return };
-        if core::mem::take(&mut stop.sync) && needs_sync {
-            self.sync();
-            return;
-        }
-        let ours = self.part.as_ref().is_some_and(|part| part.identity.is_some());
-        // A file in which nothing stands is not left lying about.
-        stop.remove |= self.dir.is_some()
-            && self.written.is_empty()
-            && self.part.as_ref().is_some_and(|part| part.durable.is_empty() && !part.finalizing);
-        if stop.remove && ours && self.dir.is_none() {
-            return;
-        }
-        let remove = core::mem::take(&mut stop.remove);
-        stop.removing |= remove;
-        self.close();
-        if let (true, true, Some(dir), Some(part)) = (remove, ours, self.dir, &self.part) {
-            // Only if the name still is our file's.
-            let name = if self.renamed { part.final_name.clone() } else { part.part_name.clone() };
-            self.control = Some(DiskTag::Stat);
-            self.outputs.push_back(Output::Disk(DiskTag::Stat, DiskOp::Stat { dir, name }));
-            return;
-        }
-        if remove {
-            self.part = None;
-        }
-        if let State::Stopping(stop) = core::mem::replace(&mut self.state, State::Closed) {
-            self.outputs.push_back(Output::Stopped(stop.why));
-        }
-    }
-
-    /// The part's name was looked up before its removal.
-    fn on_stat_to_remove(&mut self, result: &DiskResult) {
-        let Some(part) = self.part.take() else { return };
-        let ours = matches!(result, Ok(DiskOk::Found(Some(stat))) if Some(stat.identity) == part.identity);
-        if let (true, Some(dir)) = (ours, self.dir) {
-            let name = if self.renamed { part.final_name } else { part.part_name };
-            self.control = Some(DiskTag::Remove);
-            self.outputs.push_back(Output::Disk(DiskTag::Remove, DiskOp::Remove { dir, name }));
-        }
-    }
-
-    fn close(&mut self) {
-        self.drop_digest();
-        if let Some(file) = self.file.take().filter(|_| !mutants::is(Mutant::LeakFile)) {
-            self.outputs.push_back(Output::Disk(DiskTag::Open, DiskOp::Close { file }));
-        }
     }
 }
