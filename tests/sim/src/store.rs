@@ -92,6 +92,13 @@ impl Store {
         })
     }
 
+    /// Ends the commit that is under way, if any: the engine is gone, and its driver waits for the store.
+    pub fn finish(&mut self) {
+        if let Some((batch, _)) = self.under_way {
+            let _ = self.complete(batch);
+        }
+    }
+
     /// Keeps the note.
     pub fn save_note(&mut self, note: Bytes) {
         self.note = Some(note);
@@ -196,6 +203,15 @@ mod tests {
         });
         assert_eq!(results, [Some(Ok(())), Some(Err(StoreError::Full)), Some(Ok(()))]);
         assert_eq!(store.load().iter().map(|record| record.key[0]).collect::<Vec<_>>(), *b"ac");
+    }
+
+    #[test]
+    fn commit_under_way_at_an_orderly_end_is_carried_out() {
+        let mut store = Store::new(Rng::from_seed([0; 32]));
+        store.submit(BatchKey(1), put("a"));
+        store.finish();
+        store.submit(BatchKey(0), put("b"));
+        assert_eq!(store.load().iter().map(|record| record.key[0]).collect::<Vec<_>>(), *b"a");
     }
 
     #[test]

@@ -330,6 +330,7 @@ impl World {
         if self.has_closed {
             self.engine = None;
             self.disk.close_all();
+            self.store.finish();
         }
     }
 
