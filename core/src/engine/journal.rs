@@ -119,6 +119,11 @@ impl<K: Copy + Ord> Journal<K> {
         core::mem::take(&mut self.told)
     }
 
+    /// There is no time to let a store that failed rest.
+    pub(super) fn hurry(&mut self) {
+        self.retry_at = None;
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.retry_at
     }

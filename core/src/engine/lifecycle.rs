@@ -7,8 +7,8 @@ use super::io::{Answer, Output, Token};
 use super::journal::Then;
 use super::machine::Engine;
 use super::status::{DownloadState, VerifyReport};
+use crate::base::Instant;
 use crate::base::disk::DiskError;
-use crate::base::{Instant, RangeSet};
 use crate::download::DownloadError;
 use crate::download::check::{Check, Finding, Report};
 use crate::download::error::DiskAction;
@@ -109,7 +109,9 @@ impl Engine {
         let done = entry.state == DownloadState::Completed;
         let part_name = if done { part.final_name.clone() } else { part.part_name.clone() };
         let mut target = Target::new(entry.target_plan(&self.config), keys);
-        target.resume(Part { part_name, ..part }, RangeSet::new());
+        // All of it is believed, so that it stays known whether the part may have its final name already.
+        let durable = part.durable.clone();
+        target.resume(Part { part_name, ..part }, durable);
         target.discard(None);
         entry.running = Some(Running::Remove(Box::new(target)));
         self.queue.remove(key);

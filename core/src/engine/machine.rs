@@ -330,6 +330,7 @@ impl Engine {
     pub fn shutdown(&mut self, now: Instant) {
         if self.closing.is_none() {
             self.closing = Some(now + SHUTDOWN_TIMEOUT);
+            self.journal.hurry();
             self.stop_all(now);
             self.settle(now);
         }

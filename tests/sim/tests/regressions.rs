@@ -3,10 +3,13 @@
 use core::time::Duration;
 use gosh_dl_core::base::LinkError;
 use gosh_dl_core::base::disk::{DiskErrorKind, HashAlgorithm};
+use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
 use gosh_dl_core::engine::DownloadState;
 use gosh_dl_sim::scenario::{Scenario, run};
-use gosh_dl_sim::{Behaviour, Content, CrashMode, Cut, End, Latency, OpClass, OverLimit, Resource, World};
+use gosh_dl_sim::{
+    Behaviour, Content, CrashMode, Cut, Dial, End, Latency, OpClass, OverLimit, Resource, World,
+};
 
 const URL: &str = "http://a.example/file.bin";
 
@@ -161,4 +164,39 @@ fn note_of_what_a_failed_sync_lost_is_not_believed() {
     world.restart();
     world.resume(id);
     assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
+/// A pause came when the part had just got its final name. A removal then looked for the part under its old name only, and
+/// left the file lying about.
+#[test]
+fn removal_after_a_pause_at_the_rename_removes_the_file() {
+    for steps in 0..40 {
+        let mut world = World::new(8);
+        world.serve(URL, Resource::new(Content::generated(1, 1000)));
+        let id = world.add(URL, DownloadOptions::new());
+        world.run_steps(steps);
+        let paused = world.pause(id);
+        let _ = world.wait_reply(paused);
+        let removed = world.cancel(id, true);
+        assert!(world.wait_reply(removed).is_ok());
+        assert!(world.disk.names(World::DIR).is_empty(), "after {steps} steps");
+    }
+}
+
+/// The store had failed and was let alone for five seconds; an orderly stop, which takes four at most, came in between and
+/// left with what was not recorded.
+#[test]
+fn stop_tries_a_store_that_failed_at_once() {
+    let mut world = World::new(9);
+    world.serve(URL, Resource::new(Content::generated(1, 20 << 20))).rate = Some(1_000_000);
+    let id = world.add(URL, DownloadOptions::new());
+    world.run_for(Duration::from_millis(500));
+    world.store.fail(0, 1, StoreError::Full);
+    world.run_for(Duration::from_secs(1));
+    assert!(world.shutdown(Duration::from_secs(2)));
+    world.host("a.example").dial_all(Dial::Silent, &[[198, 18, 0, 1].into()]);
+    world.restart();
+    world.run_for(Duration::from_millis(100));
+    let done = world.status(id).map(|status| status.progress.completed_size);
+    assert!(done.is_some_and(|done| done > 1_000_000), "{done:?}");
 }

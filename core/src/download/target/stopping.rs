@@ -53,11 +53,8 @@ impl Target {
         let remove = core::mem::take(&mut stop.remove);
         stop.removing |= remove;
         self.close();
-        if let (true, true, Some(dir), Some(part)) = (remove, ours, self.dir, &self.part) {
-            // Only if the name still is our file's.
-            let name = if self.renamed { part.final_name.clone() } else { part.part_name.clone() };
-            self.control = Some(DiskTag::Stat);
-            self.outputs.push_back(Output::Disk(DiskTag::Stat, DiskOp::Stat { dir, name }));
+        if remove && ours && self.dir.is_some() {
+            self.stat_to_remove();
             return;
         }
         if remove {
@@ -68,10 +65,25 @@ impl Target {
         }
     }
 
+    /// Looks whether the name still is our file's.
+    fn stat_to_remove(&mut self) {
+        let (Some(dir), Some(part)) = (self.dir, &self.part) else { return };
+        let name = if self.renamed { part.final_name.clone() } else { part.part_name.clone() };
+        self.control = Some(DiskTag::Stat);
+        self.outputs.push_back(Output::Disk(DiskTag::Stat, DiskOp::Stat { dir, name }));
+    }
+
     /// The part's name was looked up before its removal.
     pub(super) fn on_stat_to_remove(&mut self, result: &DiskResult) {
-        let Some(part) = self.part.take() else { return };
+        let Some(part) = &self.part else { return };
         let ours = matches!(result, Ok(DiskOk::Found(Some(stat))) if Some(stat.identity) == part.identity);
+        if !ours && part.finalizing && !self.renamed {
+            // An earlier run was stopped when the part just had its final name.
+            self.renamed = true;
+            self.stat_to_remove();
+            return;
+        }
+        let Some(part) = self.part.take() else { return };
         if let (true, Some(dir)) = (ours, self.dir) {
             let name = if self.renamed { part.final_name } else { part.part_name };
             self.control = Some(DiskTag::Remove);
