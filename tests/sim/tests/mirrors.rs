@@ -179,6 +179,20 @@ fn first_url_that_lies_in_every_header_is_found_by_the_checksum() {
     assert_eq!(world.wait_done(id), DownloadState::Completed);
 }
 
+/// The second URL began the file, with another length, so the first was put aside; when the digest was wrong it was not
+/// tried alone, because it was still aside.
+#[test]
+fn mirror_that_was_put_aside_for_a_liar_is_tried_when_the_digest_is_wrong() {
+    let mut world = World::new(4);
+    world.serve(A, file()).profile.latency = Latency::millis(150, 150);
+    let delay = Duration::from_millis(100);
+    let lying = Resource::new(Content::generated(2, MIB));
+    world.serve(B, lying.behave(Behaviour { delay, ..Behaviour::default() })).rate = Some(1_000_000);
+    let id = world.add(A, DownloadOptions::new().mirror(B).checksum(sum()));
+    world.expect(id, content());
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
 #[test]
 fn mirrors_that_all_lie_end_in_an_error() {
     let mut world = World::new(4);

@@ -462,6 +462,8 @@ impl HttpDownload {
     fn on_mismatch(&mut self, now: Instant, actual: super::ExpectedChecksum) {
         let next = self.solo.map_or(0, |MirrorIndex(tried)| tried + 1);
         if self.plan.urls.len() > 1 && next < self.plan.urls.len() {
+            // What the others were compared with was wrong.
+            self.mirrors.revive_others();
             self.solo = Some(MirrorIndex(next));
             self.restart(now);
             return;
