@@ -54,7 +54,7 @@ fn next_step(error: &EngineError) -> &'static str {
         EngineError::Network { kind, retryable, .. } => network_step(*kind, *retryable),
         EngineError::Storage { kind, .. } => storage_step(*kind),
         EngineError::Protocol { kind, .. } => protocol_step(*kind),
-        EngineError::Database(error) => store_step(error),
+        EngineError::Database { error, .. } => store_step(error),
         EngineError::InvalidInput { .. } => "correct it and run the command again",
         EngineError::AlreadyExists(_) => "see gosh-dl list",
         EngineError::NotFound(_) => "gosh-dl list shows the ids",

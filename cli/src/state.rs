@@ -311,7 +311,7 @@ fn downloads(records: &[Record], note: Option<Vec<u8>>) -> Result<Vec<Known>, St
         note,
     };
     let engine = Engine::new(Instant::ZERO, start).map_err(|error| match error {
-        EngineError::Database(error) => error,
+        EngineError::Database { error, .. } => error,
         error => StoreError::Corrupt(error.to_string()),
     })?;
     let by_id: BTreeMap<&[u8], &Record> = records

@@ -125,7 +125,7 @@ fn failing_store_is_told_to_whoever_added() {
     add(&mut engine, URL);
     drain(&mut engine);
     engine.handle_input(NOW, Input::Stored { batch: BatchKey(0), result: Err(StoreError::Full) });
-    assert_eq!(replies(&drain(&mut engine)), [(0, Err(EngineError::Database(StoreError::Full)))]);
+    assert_eq!(replies(&drain(&mut engine)), [(0, Err(EngineError::from(StoreError::Full)))]);
 }
 
 #[test]

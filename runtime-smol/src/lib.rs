@@ -38,7 +38,10 @@ impl DownloadEngine {
     /// opened: in use by another process, written by a newer version, or damaged.
     pub async fn new(config: EngineConfig) -> Result<Arc<Self>> {
         let store = match &config.database_path {
-            Some(path) => Some(Box::new(RedbStore::open(path)?) as Box<dyn Store>),
+            Some(path) => {
+                let at_path = |error| EngineError::Database { path: Some(path.clone()), error };
+                Some(Box::new(RedbStore::open(path).map_err(at_path)?) as Box<dyn Store>)
+            }
             None => None,
         };
         Ok(Self::launch(config, store)?.0)

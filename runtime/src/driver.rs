@@ -10,7 +10,7 @@ use crate::store_thread::StoreThread;
 use crate::tls::{CertificateFileError, read_certificates};
 use bytes::Bytes;
 use futures_channel::oneshot;
-use gosh_dl_core::base::store::{MemoryStore, Store};
+use gosh_dl_core::base::store::{MemoryStore, Store, StoreError};
 use gosh_dl_core::base::{Instant, LinkOutput};
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
@@ -127,8 +127,10 @@ pub(crate) fn start(
     config.validate()?;
     check_certificates(&config)?;
     let mut store = store.unwrap_or_else(|| Box::new(MemoryStore::new()));
-    let records = store.load()?;
-    let note = store.load_note()?;
+    let path = config.database_path.clone();
+    let at_path = |error: StoreError| EngineError::Database { path: path.clone(), error };
+    let records = store.load().map_err(at_path)?;
+    let note = store.load_note().map_err(at_path)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| EngineError::Internal(format!("no randomness: {error}")))?;
     let clock = Clock::new();
@@ -299,7 +301,7 @@ impl Shared {
         }
     }
 
-    fn end_recording(&self) {
+    fn end_recording(&self, patience: Duration) {
         if let Some(mut file) = self.recording().take() {
             let rest = {
                 let mut engine = self.engine();
@@ -307,16 +309,19 @@ impl Shared {
                 engine.take_recording()
             };
             file.write(rest);
-            file.close(CLOSE_PATIENCE);
+            file.close(patience);
         }
     }
 
     /// The end, in order or not: whatever is under way is given up, files and store are closed.
     pub(crate) fn finish(&self) {
         self.inbox.stop();
-        self.end_recording();
-        self.store.close(CLOSE_PATIENCE);
-        self.disk.stop(CLOSE_PATIENCE);
+        // One patience for all: whoever drops a handle waits no longer, whatever hangs.
+        let deadline = std::time::Instant::now() + CLOSE_PATIENCE;
+        let left = || deadline.saturating_duration_since(std::time::Instant::now());
+        self.end_recording(left());
+        self.store.close(left());
+        self.disk.stop(left());
         self.names.stop();
         self.events.close();
         let mut replies = self.replies();
@@ -404,7 +409,7 @@ fn boot_id() -> Option<[u8; 16]> {
     bytes.try_into().ok()
 }
 
-/// How long a driver that ends waits for disk and store.
+/// How long a driver that ends waits for the recording, the store and the disk together.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 /// How often the two clocks are compared, at most.
 const LOOK_AT_WALL: Duration = Duration::from_secs(5);

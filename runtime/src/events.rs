@@ -3,7 +3,8 @@
 use futures_core::Stream;
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::DownloadEvent;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -71,7 +72,8 @@ impl EventHub {
 /// The events of an engine, in order, from the moment of subscribing.
 ///
 /// A slow reader never slows the engine down. Of each download at most one `Progress` is queued, the newest; and the
-/// ends (`Completed`, `Failed`, `Removed`, `Paused`) are never lost. If more than 65,536 other events are queued, the
+/// ends (`Completed`, `Failed`, `Removed`, `Paused`) are never lost, though of two alike of one download only the later is
+/// kept: what waits is bounded by the number of downloads. If more than 65,536 other events are queued, the
 /// oldest of those are dropped and [`lagged`](Self::lagged) counts them: a reader that sees it grow resynchronises
 /// with [`Handle::list`](crate::Handle::list).
 ///
@@ -121,7 +123,9 @@ impl Stream for EventStream {
 /// One subscriber's events: the ends apart from the rest, numbered so that the order across both is kept.
 #[derive(Debug, Default)]
 struct Queue {
-    ends: VecDeque<(u64, DownloadEvent)>,
+    ends: BTreeMap<u64, DownloadEvent>,
+    /// Of each download, which end of each kind is queued.
+    newest: HashMap<(DownloadId, Discriminant<DownloadEvent>), u64>,
     others: VecDeque<(u64, DownloadEvent)>,
     /// How many were ever taken from the front of `others`.
     others_taken: u64,
@@ -138,7 +142,10 @@ impl Queue {
         let number = self.next;
         self.next += 1;
         if is_end(&event) {
-            self.ends.push_back((number, event));
+            if let Some(older) = self.newest.insert((event.id(), discriminant(&event)), number) {
+                self.ends.remove(&older);
+            }
+            self.ends.insert(number, event);
             return;
         }
         if matches!(event, DownloadEvent::Progress { .. }) {
@@ -157,11 +164,17 @@ impl Queue {
     }
 
     fn pop(&mut self) -> Option<DownloadEvent> {
-        match (self.ends.front(), self.others.front()) {
+        match (self.ends.first_key_value(), self.others.front()) {
             (Some((end, _)), Some((other, _))) if other < end => self.pop_other(),
             (None, _) => self.pop_other(),
-            (Some(_), _) => self.ends.pop_front().map(|(_, event)| event),
+            (Some(_), _) => self.pop_end(),
         }
+    }
+
+    fn pop_end(&mut self) -> Option<DownloadEvent> {
+        let (_, event) = self.ends.pop_first()?;
+        self.newest.remove(&(event.id(), discriminant(&event)));
+        Some(event)
     }
 
     fn pop_other(&mut self) -> Option<DownloadEvent> {
@@ -252,6 +265,23 @@ mod tests {
         let events = drain(&mut stream);
         assert_eq!(events[0], DownloadEvent::Completed { id: id(1) });
         assert_eq!(events.len(), MAX_QUEUED + 1);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_for_good_costs_no_more_than_there_are_downloads() {
+        let hub = EventHub::new();
+        let mut stream = hub.subscribe();
+        for _ in 0..1000 {
+            hub.publish(&DownloadEvent::Paused { id: id(1) });
+            hub.publish(&DownloadEvent::Resumed { id: id(1) });
+        }
+        hub.publish(&DownloadEvent::Completed { id: id(1) });
+        assert_eq!(lock(&stream.queue).ends.len(), 2);
+        assert_eq!(lock(&stream.queue).newest.len(), 2);
+        let events = drain(&mut stream);
+        let ends: Vec<_> = events.into_iter().filter(is_end).collect();
+        assert_eq!(ends, [DownloadEvent::Paused { id: id(1) }, DownloadEvent::Completed { id: id(1) }]);
+        assert!(lock(&stream.queue).newest.is_empty());
     }
 
     #[test]

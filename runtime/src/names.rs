@@ -1,7 +1,7 @@
 //! Name look-up by the platform's resolver, on threads of its own.
 
 use gosh_dl_core::engine::{QueryKey, ResolveError};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<(QueryKey, Arc<str>)>,
+    queue: VecDeque<Arc<str>>,
+    /// Who waits for each name that is queued or being looked up: a download that dials sixteen times asks once.
+    asked: HashMap<Arc<str>, Vec<QueryKey>>,
     threads: usize,
     stopped: bool,
 }
@@ -48,7 +50,12 @@ impl Resolver {
         if state.stopped {
             return;
         }
-        state.queue.push_back((query, host));
+        let waiting = state.asked.entry(Arc::clone(&host)).or_default();
+        waiting.push(query);
+        if waiting.len() > 1 {
+            return;
+        }
+        state.queue.push_back(host);
         if state.threads >= MAX_THREADS {
             return;
         }
@@ -62,7 +69,7 @@ impl Resolver {
             state.threads -= 1;
             let orphans = if state.threads == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() };
             drop(state);
-            orphans.into_iter().for_each(|(query, _)| (self.shared.done)(query, Err(ResolveError::Failed)));
+            orphans.iter().for_each(|host| self.shared.tell(host, &Err(ResolveError::Failed)));
         }
     }
 
@@ -71,6 +78,7 @@ impl Resolver {
         let mut state = self.shared.state();
         state.stopped = true;
         state.queue.clear();
+        state.asked.clear();
     }
 }
 
@@ -92,15 +100,18 @@ impl Shared {
     }
 
     fn run(&self) {
-        while let Some((query, host)) = self.next() {
-            let result = answer((self.look_up)(&host));
-            if !self.state().stopped {
-                (self.done)(query, result);
-            }
+        while let Some(host) = self.next() {
+            self.tell(&host, &answer((self.look_up)(&host)));
         }
     }
 
-    fn next(&self) -> Option<(QueryKey, Arc<str>)> {
+    /// Whoever asks from now on gets a look-up of their own.
+    fn tell(&self, host: &str, result: &Resolved) {
+        let asked = self.state().asked.remove(host);
+        asked.into_iter().flatten().for_each(|query| (self.done)(query, result.clone()));
+    }
+
+    fn next(&self) -> Option<Arc<str>> {
         let mut state = self.state();
         let next = state.queue.pop_front();
         if next.is_none() {
@@ -206,10 +217,34 @@ mod tests {
     #[test]
     fn many_names_share_few_threads() {
         let (resolver, answers) = resolver(|_| Ok(vec![IpAddr::from([127, 0, 0, 1])]));
-        (0..100).for_each(|number| resolver.resolve(QueryKey(number), "a".into()));
+        (0..100).for_each(|number| resolver.resolve(QueryKey(number), number.to_string().into()));
         assert!(resolver.shared.state().threads <= MAX_THREADS);
         let mut queries: Vec<u64> = (0..100).map(|_| answers.recv().unwrap().0.0).collect();
         queries.sort_unstable();
         assert_eq!(queries, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_name_that_is_being_looked_up_is_not_looked_up_again() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        static GATE: Mutex<()> = Mutex::new(());
+        let gate = GATE.lock().unwrap();
+        let (resolver, answers) = resolver(|host| {
+            let _open = GATE.lock().unwrap();
+            CALLS.fetch_add(1, Ordering::SeqCst);
+            if host == "bad" { Err(io::Error::other("down")) } else { Ok(vec![IpAddr::from([127, 0, 0, 1])]) }
+        });
+        let host = |number: u64| if number.is_multiple_of(2) { "good" } else { "bad" };
+        (0..20).for_each(|number| resolver.resolve(QueryKey(number), host(number).into()));
+        drop(gate);
+        for _ in 0..20 {
+            let (QueryKey(number), result) = answers.recv().unwrap();
+            assert_eq!(result.is_ok(), host(number) == "good", "{number}");
+        }
+        assert_eq!(CALLS.load(Ordering::SeqCst), 2);
+        resolver.resolve(QueryKey(20), "good".into());
+        assert_eq!(answers.recv().unwrap().0, QueryKey(20));
+        assert_eq!(CALLS.load(Ordering::SeqCst), 3);
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use gosh_dl_core::base::store::{Store, StoreError, StoreOp};
 use gosh_dl_core::engine::BatchKey;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ struct State {
     note: Option<Bytes>,
     running: bool,
     closing: bool,
+    /// Why there is no store any more.
+    broken: Option<StoreError>,
 }
 
 impl StoreThread {
@@ -42,7 +45,10 @@ impl StoreThread {
     /// Queues a batch.
     pub fn commit(&self, batch: BatchKey, ops: Vec<StoreOp>) {
         let mut state = self.shared.state();
-        if !state.closing {
+        if let Some(error) = state.broken.clone() {
+            drop(state);
+            (self.shared.done)(batch, Err(error));
+        } else if !state.closing {
             state.batches.push_back((batch, ops));
             self.wake(state);
         }
@@ -51,7 +57,7 @@ impl StoreThread {
     /// Queues a note, in place of an earlier one that is not written yet.
     pub fn note(&self, note: Bytes) {
         let mut state = self.shared.state();
-        if !state.closing {
+        if !state.closing && state.broken.is_none() {
             state.note = Some(note);
             self.wake(state);
         }
@@ -89,13 +95,8 @@ impl StoreThread {
         let thread = std::thread::Builder::new().name("gosh-store".into()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || shared.run(store)) {
             tracing::warn!(%error, "cannot start the store's thread");
-            let mut state = self.shared.state();
-            state.running = false;
-            state.closing = true;
-            let failed = std::mem::take(&mut state.batches);
-            drop(state);
-            let error = StoreError::Io(error.to_string());
-            failed.into_iter().for_each(|(batch, _)| (self.shared.done)(batch, Err(error.clone())));
+            self.shared.state().running = false;
+            self.shared.give_up(&StoreError::Io(error.to_string()));
         }
     }
 }
@@ -112,6 +113,26 @@ impl std::fmt::Debug for StoreThread {
     }
 }
 
+/// Answers one batch, also where its commit panics.
+struct Told<'a> {
+    shared: &'a Shared,
+    batch: BatchKey,
+    result: Option<Result<(), StoreError>>,
+}
+
+impl Told<'_> {
+    fn with(mut self, result: Result<(), StoreError>) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let panicked = || Err(StoreError::Io("the store panicked".to_owned()));
+        (self.shared.done)(self.batch, self.result.take().unwrap_or_else(panicked));
+    }
+}
+
 enum Work {
     Commit(BatchKey, Vec<StoreOp>),
     Note(Bytes),
@@ -122,10 +143,23 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut store: Box<dyn Store>) {
+    fn run(&self, store: Box<dyn Store>) {
+        // A store that panics is gone, as one whose thread never started: whoever waits for it is told.
+        let over = catch_unwind(AssertUnwindSafe(|| self.serve(store)));
+        self.state().running = false;
+        self.changed.notify_all();
+        if over.is_err() {
+            self.give_up(&StoreError::Io("the store panicked".to_owned()));
+        }
+    }
+
+    fn serve(&self, mut store: Box<dyn Store>) {
         while let Some(work) = self.next() {
             match work {
-                Work::Commit(batch, ops) => (self.done)(batch, store.commit(&ops)),
+                Work::Commit(batch, ops) => {
+                    let told = Told { shared: self, batch, result: None };
+                    told.with(store.commit(&ops));
+                }
                 Work::Note(note) => {
                     if let Err(error) = store.save_note(&note) {
                         // A note only ever spares work after a crash.
@@ -134,9 +168,16 @@ impl Shared {
                 }
             }
         }
-        drop(store);
-        self.state().running = false;
-        self.changed.notify_all();
+    }
+
+    /// There is no store any more: everything fails from now on.
+    fn give_up(&self, error: &StoreError) {
+        let mut state = self.state();
+        state.broken = Some(error.clone());
+        state.note = None;
+        let failed = std::mem::take(&mut state.batches);
+        drop(state);
+        failed.into_iter().for_each(|(batch, _)| (self.done)(batch, Err(error.clone())));
     }
 
     /// Batches go first: a note says what came after them.
@@ -248,6 +289,30 @@ mod tests {
         thread.commit(BatchKey(1), put(1));
         assert!(!thread.close(Duration::from_millis(20)));
         go.send(()).unwrap();
+        assert!(thread.close(Duration::from_secs(5)));
+    }
+
+    struct Panics;
+
+    impl Store for Panics {
+        fn load(&mut self) -> Result<Vec<Record>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn commit(&mut self, _: &[StoreOp]) -> Result<(), StoreError> {
+            panic!("this store is a broken one");
+        }
+    }
+
+    #[test]
+    fn a_store_that_panics_leaves_no_batch_unanswered() {
+        let (thread, done) = started(Panics);
+        (0..3).for_each(|key| thread.commit(BatchKey(u64::from(key)), put(key)));
+        let answers: Vec<Done> = (0..3).map(|_| done.recv().unwrap()).collect();
+        thread.note(Bytes::from_static(b"note"));
+        thread.commit(BatchKey(3), put(3));
+        for (at, (BatchKey(key), result)) in answers.into_iter().chain([done.recv().unwrap()]).enumerate() {
+            assert_eq!((key, result), (at as u64, Err(StoreError::Io("the store panicked".to_owned()))));
+        }
         assert!(thread.close(Duration::from_secs(5)));
     }
 }

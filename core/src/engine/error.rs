@@ -2,6 +2,7 @@
 
 use crate::base::LinkError;
 use crate::base::disk::DiskErrorKind;
+use crate::base::store::StoreError;
 use crate::download::DownloadError;
 use crate::download::error::BadResponse;
 use std::path::PathBuf;
@@ -78,8 +79,13 @@ pub enum EngineError {
     #[error("the engine has shut down")]
     Shutdown,
     /// The store failed.
-    #[error("{0}")]
-    Database(#[from] crate::base::store::StoreError),
+    #[error("{}{error}", before(.path))]
+    Database {
+        /// The file, where there is one and its name is known.
+        path: Option<PathBuf>,
+        /// How.
+        error: StoreError,
+    },
     /// A bug in the engine.
     #[error("internal error: {0}")]
     Internal(String),
@@ -123,10 +129,20 @@ impl EngineError {
             Self::InvalidState { .. } => "invalid_state",
             Self::Failed(_) => "failed",
             Self::Shutdown => "shutdown",
-            Self::Database(_) => "database",
+            Self::Database { .. } => "database",
             Self::Internal(_) => "internal",
         }
     }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        Self::Database { path: None, error }
+    }
+}
+
+fn before(path: &Option<PathBuf>) -> String {
+    path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display()))
 }
 
 impl From<DownloadError> for EngineError {
@@ -161,7 +177,7 @@ impl From<DownloadError> for EngineError {
             DownloadError::Disk { path, error, .. } => {
                 Self::Storage { kind: error.kind.into(), path, message }
             }
-            DownloadError::Store(error) => Self::Database(error),
+            DownloadError::Store(error) => error.into(),
         }
     }
 }

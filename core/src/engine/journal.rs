@@ -140,7 +140,7 @@ impl<K: Copy + Ord> Journal<K> {
 
 /// The error for those who waited for a batch that failed.
 pub(super) fn store_failed(error: &crate::base::store::StoreError) -> EngineError {
-    EngineError::Database(error.clone())
+    error.clone().into()
 }
 
 /// A store that failed is tried again after this time, or when somebody waits for it.
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn store_error_reaches_those_who_waited() {
-        assert_eq!(store_failed(&StoreError::Full), EngineError::Database(StoreError::Full));
+        assert_eq!(store_failed(&StoreError::Full), EngineError::from(StoreError::Full));
     }
 
     proptest! {

@@ -133,7 +133,7 @@ impl Engine {
             outputs: VecDeque::new(),
             config,
         };
-        engine.load(now, records).map_err(EngineError::Database)?;
+        engine.load(now, records).map_err(EngineError::from)?;
         engine.read_note(note);
         engine.settle(now);
         Ok(engine)

@@ -219,10 +219,12 @@ fn dropping_an_engine_frees_its_database_and_files_at_once() {
 fn a_database_has_one_engine_at_a_time() {
     on_both(async || {
         let dir = tempfile::tempdir().unwrap();
-        let config = config(dir.path()).database_path(dir.path().join("db.redb"));
+        let path = dir.path().join("db.redb");
+        let config = config(dir.path()).database_path(path.clone());
         let _first = DownloadEngine::new(config.clone()).await.unwrap();
-        let second = DownloadEngine::new(config).await;
-        assert_eq!(second.unwrap_err(), EngineError::Database(StoreError::InUse));
+        let error = DownloadEngine::new(config).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
+        assert_eq!(error, EngineError::Database { path: Some(path), error: StoreError::InUse });
     });
 }
 

@@ -315,7 +315,11 @@ impl Shared {
     fn perform(&self, mut job: Job) {
         let completes = job.op.completes();
         let (key, reader) = (job.key, job.reader.take());
+        let opens = Opens::of(&job.op);
         let result = job.perform(self);
+        if result.is_err() {
+            self.forget(opens);
+        }
         if completes && !self.state().stopped {
             self.tell(key, reader, result);
         }
@@ -325,6 +329,15 @@ impl Shared {
         match reader {
             Some(reader) => reader(result),
             None => (self.done)(key, result),
+        }
+    }
+
+    /// Core does not close what was never open.
+    fn forget(&self, opens: Opens) {
+        match opens {
+            Opens::File(file) => _ = self.state().files.remove(&file),
+            Opens::Dir(dir) => _ = self.state().dirs.remove(&dir),
+            Opens::Nothing => {}
         }
     }
 
@@ -338,6 +351,23 @@ impl Shared {
                 return;
             }
             closing = wait_timeout(&self.closed, closing, left);
+        }
+    }
+}
+
+/// What an operation opens.
+enum Opens {
+    File(FileKey),
+    Dir(DirKey),
+    Nothing,
+}
+
+impl Opens {
+    fn of(op: &DiskOp) -> Self {
+        match op {
+            DiskOp::Open { file, .. } => Self::File(*file),
+            DiskOp::OpenDir { dir, .. } => Self::Dir(*dir),
+            _ => Self::Nothing,
         }
     }
 }

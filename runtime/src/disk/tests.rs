@@ -430,3 +430,19 @@ fn the_portable_files_do_the_same() {
     assert_eq!(handle.stat(&name("b")).unwrap(), None);
     handle.sync().unwrap();
 }
+
+#[test]
+fn what_was_never_open_is_not_kept() {
+    let mut fixture = Fixture::new();
+    for number in 2..20 {
+        assert_eq!(
+            fixture.open(FileKey(number), "missing", OpenMode::Existing),
+            Err(DiskErrorKind::NotFound)
+        );
+        let path = Path::new("/proc/nothing/can/be/made/here").to_owned();
+        fixture.run(DiskOp::OpenDir { dir: DirKey(number), path }).unwrap_err();
+    }
+    fixture.create("a");
+    let state = fixture.disk.shared.state();
+    assert_eq!((state.files.len(), state.dirs.len()), (1, 1));
+}
