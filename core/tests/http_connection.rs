@@ -491,6 +491,8 @@ fn payload_is_told_from_what_decides() {
     assert_eq!(text(&connection, "cde"), ["cde"]);
     feed(&mut connection, "cde");
     assert_eq!(text(&connection, "HTTP/1.1"), [""; 0], "nobody asked");
+    connection.close(START);
+    assert_eq!(text(&connection, "HTTP/1.1"), ["HTTP/1.1"], "nobody listens");
 }
 
 proptest! {

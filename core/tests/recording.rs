@@ -75,6 +75,14 @@ fn what_is_no_recording_is_refused() {
 }
 
 #[test]
+fn what_arrives_where_nobody_listens_is_payload() {
+    let mut engine = run(RECORDING_LIMIT, 1);
+    let input = LinkInput::Data(b"HTTP/1.1 200 OK\r\nSet-Cookie: secret".as_slice().into());
+    engine.handle_input(Instant::ZERO, Input::Link { link: LinkKey::from_u64(77), input });
+    assert!(!engine.take_recording().windows(6).any(|six| six == b"secret"));
+}
+
+#[test]
 fn late_inputs_and_every_error_are_kept() {
     let mut engine = run(RECORDING_LIMIT, 1);
     for error in [LinkError::Eof, LinkError::Truncated, LinkError::Io] {

@@ -177,6 +177,9 @@ impl Connection {
     /// Which of `data`, were it to arrive next, belongs to bodies: in order, without touching. Everything else decides
     /// something.
     pub fn payload(&self, data: &[u8]) -> Vec<Range<usize>> {
+        if self.is_closed() {
+            return vec![0..data.len()];
+        }
         let mut scout = Self { outputs: VecDeque::new(), ..self.clone() };
         let mut payload: Vec<Range<usize>> = Vec::new();
         let mut at = 0;
