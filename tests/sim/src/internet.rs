@@ -469,3 +469,73 @@ const HEADERS: usize = 28;
 const FIRST_PORT: u16 = 50_000;
 /// The first port that somebody gets who asks for any.
 const FIRST_FREE_PORT: u16 = 40_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    fn place(number: u8) -> SocketAddr {
+        ([203, 0, 113, number], 7).into()
+    }
+
+    fn two() -> Internet {
+        let mut internet = Internet::new(Rng::from_seed([1; 32]));
+        internet.add(A, &[place(1).ip()]);
+        internet.add(B, &[place(2).ip()]);
+        internet
+    }
+
+    fn link(number: u64) -> LinkKey {
+        LinkKey::from_u64(number)
+    }
+
+    /// Does these, and then whatever comes of it until nothing is planned.
+    fn run(internet: &mut Internet, outputs: Vec<(NodeId, Output)>) -> Vec<(NodeId, Input)> {
+        let mut now = internet.poll_timeout().unwrap_or(Instant::ZERO);
+        for (node, output) in outputs {
+            assert_eq!(internet.handle_output(now, node, output), None);
+        }
+        while let Some(at) = internet.poll_timeout() {
+            now = now.max(at);
+            internet.handle_timeout(now);
+        }
+        core::iter::from_fn(|| internet.poll_input()).collect()
+    }
+
+    fn dialled() -> (Internet, ArrivalKey) {
+        let mut internet = two();
+        let listen = Output::Listen { listener: ListenerKey(1), on: place(2) };
+        let connect = Output::Connect { link: link(1), to: place(2), from: None, tls: None };
+        let credit = Output::Link { link: link(1), output: LinkOutput::Credit(10) };
+        let came = run(&mut internet, vec![(B, listen), (A, connect), (A, credit)]);
+        let Some((B, Input::Accepted { arrival, from, .. })) = came.get(1) else { panic!("{came:?}") };
+        assert_eq!(from.ip(), place(1).ip());
+        assert_eq!(came[2], (A, Input::Link { link: link(1), input: LinkInput::Opened }));
+        (internet, *arrival)
+    }
+
+    #[test]
+    fn what_waits_is_closed_when_nobody_listens_any_more() {
+        let (mut internet, arrival) = dialled();
+        let late = Output::Adopt { arrival, link: link(9) };
+        let came = run(&mut internet, vec![(B, Output::Unlisten { listener: ListenerKey(1) }), (B, late)]);
+        assert_eq!(came, [(B, closed(link(9), LinkError::Reset)), (A, closed(link(1), LinkError::Eof))]);
+        assert_eq!(internet.links_of(A) + internet.links_of(B), 0);
+        assert!(internet.pipes.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_a_process_that_died_does_not_reach_the_next() {
+        let (mut internet, arrival) = dialled();
+        let now = Instant::from_nanos(1 << 40);
+        let adopt = Output::Adopt { arrival, link: link(9) };
+        assert_eq!(internet.handle_output(now, B, adopt), None);
+        internet.plan(now, A, closed(link(77), LinkError::TimedOut));
+        internet.abort(now, A);
+        assert_eq!(run(&mut internet, vec![]), [(B, closed(link(9), LinkError::Reset))]);
+        assert!(internet.pipes.is_empty());
+    }
+}

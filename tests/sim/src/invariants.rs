@@ -8,7 +8,7 @@ use gosh_dl_core::base::disk::DiskOp;
 use gosh_dl_core::base::store::{StoreOp, Table};
 use gosh_dl_core::base::{Instant, LinkInput, LinkOutput, RangeSet};
 use gosh_dl_core::engine::record::decode_progress;
-use gosh_dl_core::engine::{DownloadEvent, EngineConfig, LinkKey, Output, Token};
+use gosh_dl_core::engine::{ArrivalKey, DownloadEvent, EngineConfig, Input, LinkKey, Output, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -36,6 +36,10 @@ pub struct Invariants {
     /// Bytes that each living link was granted and not yet given.
     credit: BTreeMap<LinkKey, u64>,
     answered: BTreeSet<Token>,
+    /// Connections that wait for the engine's word.
+    arrivals: BTreeSet<ArrivalKey>,
+    /// Every listener and UDP socket that was asked for, and whether it is still there.
+    places: BTreeMap<(bool, u64), bool>,
     closed: bool,
     /// The highest cap of connections per host that was set: connections that were being made when it was lowered
     /// may still come.
@@ -68,6 +72,27 @@ impl Invariants {
     /// These settings are about to be replaced.
     pub fn on_config(&mut self, old: &EngineConfig) {
         self.most_connections = self.most_connections.max(old.max_connections_per_host);
+    }
+
+    /// Before the engine is given something.
+    pub fn on_input(&mut self, input: &Input) -> Checked {
+        match input {
+            Input::Link { link, input } => return self.on_link_input(*link, input),
+            Input::Accepted { arrival, .. } => {
+                self.arrivals.insert(*arrival);
+                if self.arrivals.len() > MAX_ARRIVALS {
+                    return Err(broken("arrivals are answered", &format!("{} wait", self.arrivals.len())));
+                }
+            }
+            Input::Listening { listener, result: Err(_) } => {
+                self.places.insert((true, listener.0), false);
+            }
+            Input::Bound { socket, result: Err(_) } => {
+                self.places.insert((false, socket.0), false);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Before the engine is given something on a link.
@@ -117,10 +142,14 @@ impl Invariants {
                     return Err(broken("connections per host within the cap", &format!("{held} to {to}")));
                 }
             }
-            Output::Adopt { link, .. } if self.credit.insert(*link, 0).is_some() => {
-                return Err(broken("keys are not reused", &format!("{link:?}")));
-            }
             Output::Link { link, output } => self.on_link_output(*link, output)?,
+            Output::Listen { .. }
+            | Output::Unlisten { .. }
+            | Output::Adopt { .. }
+            | Output::Dismiss { .. }
+            | Output::Bind { .. }
+            | Output::Unbind { .. }
+            | Output::Datagram { .. } => self.on_place(output)?,
             Output::Disk { op: DiskOp::OpenDir { path, .. }, .. } if !self.allowed.contains(path) => {
                 return Err(broken("only named directories", &format!("{}", path.display())));
             }
@@ -181,6 +210,26 @@ impl Invariants {
         Ok(())
     }
 
+    fn on_place(&mut self, output: &Output) -> Checked {
+        let reused = match output {
+            Output::Listen { listener, .. } => self.places.insert((true, listener.0), true).is_some(),
+            Output::Bind { socket, .. } => self.places.insert((false, socket.0), true).is_some(),
+            Output::Adopt { link, .. } => self.credit.insert(*link, 0).is_some(),
+            _ => false,
+        };
+        if reused {
+            return Err(broken("keys are not reused", &format!("{output:?}")));
+        }
+        let alive = match output {
+            Output::Adopt { arrival, .. } | Output::Dismiss { arrival } => self.arrivals.remove(arrival),
+            Output::Unlisten { listener } => self.places.insert((true, listener.0), false) == Some(true),
+            Output::Unbind { socket } => self.places.insert((false, socket.0), false) == Some(true),
+            Output::Datagram { socket, .. } => self.places.get(&(false, socket.0)) == Some(&true),
+            _ => true,
+        };
+        if alive { Ok(()) } else { Err(broken("no outputs to dead keys", &format!("{output:?}"))) }
+    }
+
     fn on_link_output(&mut self, link: LinkKey, output: &LinkOutput) -> Checked {
         let Some(credit) = self.credit.get_mut(&link) else {
             return Err(broken("no outputs to dead keys", &format!("{output:?} on {link:?}")));
@@ -202,6 +251,9 @@ pub(crate) fn broken(rule: &'static str, detail: &str) -> Violation {
 
 /// Verifications, and files that are closed while the next ones open.
 const OPEN_FILES_BESIDE: usize = 8;
+
+/// No more connections wait than a driver lets wait.
+const MAX_ARRIVALS: usize = 128;
 
 /// Commands may make work due at the instant of a timeout; an endless row of them is a storm.
 const MAX_TIMEOUTS_IN_A_ROW: u64 = 1000;

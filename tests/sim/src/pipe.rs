@@ -471,6 +471,111 @@ mod tests {
         assert!(pipe.is_over());
     }
 
+    /// What one end did and heard.
+    #[derive(Default)]
+    struct Side {
+        credit: u64,
+        sent: Vec<u8>,
+        heard: usize,
+        told: u64,
+        closed: bool,
+        ended: Option<LinkError>,
+    }
+
+    fn act(pipe: &mut Pipe, rng: &mut Rng, now: Instant, end: End, side: &mut Side) {
+        if side.closed || side.ended.is_some() {
+            return;
+        }
+        let output = match rng.below(10) {
+            0..4 => {
+                let len = rng.below(3000);
+                let bytes: Vec<u8> = (0..len).map(|_| rng.below(256) as u8).collect();
+                side.sent.extend_from_slice(&bytes);
+                LinkOutput::Send(bytes.into())
+            }
+            4..9 => {
+                let credit = rng.below(4000);
+                side.credit += credit;
+                LinkOutput::Credit(credit as u32)
+            }
+            _ => {
+                side.closed = rng.below(4) == 0;
+                if !side.closed {
+                    return;
+                }
+                LinkOutput::Close
+            }
+        };
+        pipe.handle_output(now, end, output);
+    }
+
+    fn hear(pipe: &mut Pipe, sides: &mut [Side; 2]) {
+        while let Some((end, event)) = pipe.poll_event() {
+            let (mine, theirs) = if end == End::Near { (0, 1) } else { (1, 0) };
+            let PipeEvent::Link(input) = event else { continue };
+            assert!(!sides[mine].closed || matches!(input, LinkInput::Sent(_)), "{input:?} behind a close");
+            assert_eq!(sides[mine].ended, None, "{input:?} behind the end");
+            match input {
+                LinkInput::Data(bytes) => {
+                    let at = sides[mine].heard;
+                    assert_eq!(bytes, sides[theirs].sent[at..at + bytes.len()]);
+                    sides[mine].heard += bytes.len();
+                    sides[mine].credit = sides[mine].credit.checked_sub(bytes.len() as u64).unwrap();
+                }
+                LinkInput::Sent(bytes) => sides[mine].told += u64::from(bytes),
+                LinkInput::Closed(LinkError::Eof) => {
+                    assert!(sides[theirs].closed && sides[mine].heard == sides[theirs].sent.len());
+                    sides[mine].ended = Some(LinkError::Eof);
+                }
+                LinkInput::Closed(reason) => sides[mine].ended = Some(reason),
+                _ => {}
+            }
+            assert!(sides[mine].told <= sides[mine].sent.len() as u64);
+        }
+    }
+
+    /// Both ends do anything at any time: what each hears is the beginning of what the other sent, never more than it has
+    /// credit for, nothing comes behind an end, and an orderly end comes behind everything.
+    #[test]
+    fn whatever_the_ends_do_bytes_stay_in_order_and_within_credit() {
+        for seed in 0..200_u8 {
+            let mut rng = Rng::from_seed([seed; 32]);
+            let profile = LinkProfile { window: 1 + rng.below(20_000), ..LinkProfile::default() };
+            let mut pipe = Pipe::new(Instant::ZERO, profile.pieces(1, 1 + rng.below(5000)), rng.fork());
+            pipe.lines[0] = Line::new(Some(1 + rng.below(1 << 20)), None);
+            let mut sides = [Side::default(), Side::default()];
+            let mut now = Instant::ZERO;
+            for _ in 0..200 {
+                let place = rng.below(2) as usize;
+                act(&mut pipe, &mut rng, now, [End::Near, End::Far][place], &mut sides[place]);
+                hear(&mut pipe, &mut sides);
+                if let Some(at) = pipe.poll_timeout().filter(|_| rng.below(2) == 0) {
+                    now = now.max(at);
+                    pipe.handle_timeout(now);
+                    hear(&mut pipe, &mut sides);
+                }
+            }
+            for end in [End::Near, End::Far] {
+                let side = &mut sides[usize::from(end == End::Far)];
+                if !side.closed && side.ended.is_none() {
+                    side.credit += 1 << 30;
+                    pipe.handle_output(now, end, LinkOutput::Credit(1 << 30));
+                }
+            }
+            while let Some(at) = pipe.poll_timeout() {
+                now = now.max(at);
+                pipe.handle_timeout(now);
+                hear(&mut pipe, &mut sides);
+            }
+            let [near, far] = &sides;
+            if !near.closed && !far.closed {
+                assert_eq!((near.heard, far.heard), (far.sent.len(), near.sent.len()));
+            } else {
+                assert!(pipe.is_over() && (near.closed || near.ended.is_some()));
+            }
+        }
+    }
+
     #[test]
     fn a_line_carries_what_its_rate_allows() {
         let profile = LinkProfile { up_rate: Some(1000), ..LinkProfile::default() }.pieces(10, 100);

@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::trace::Trace;
 use core::time::Duration;
 use gosh_dl_core::base::disk::DiskOp;
-use gosh_dl_core::base::{Instant, LinkError, LinkOutput, Rng, WallClock};
+use gosh_dl_core::base::{Instant, LinkError, LinkInput, LinkOutput, Rng, WallClock};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
@@ -286,13 +286,11 @@ impl World {
         if self.engine.is_none() {
             return;
         }
-        if let Input::Link { link, input } = &input {
-            if let gosh_dl_core::base::LinkInput::Data(bytes) = input {
-                self.received.push((self.now, bytes.len() as u64));
-            }
-            let checked = self.invariants.on_link_input(*link, input);
-            self.check(checked);
+        if let Input::Link { input: LinkInput::Data(bytes), .. } = &input {
+            self.received.push((self.now, bytes.len() as u64));
         }
+        let checked = self.invariants.on_input(&input);
+        self.check(checked);
         self.trace.input(self.now, &input);
         let now = self.engine_now();
         if let Some(engine) = &mut self.engine {
