@@ -149,34 +149,33 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut open = Nesting::default();
         loop {
-            match self.peek()? {
-                b'e' => {
-                    let is_value = open.pop(self.at)?;
-                    if is_value {
-                        return Err(DecodeError::MissingValue(self.at));
-                    }
-                    self.at += 1;
-                }
+            let byte = self.peek()?;
+            let is_key = open.turn == Turn::Key;
+            match byte {
                 b'0'..=b'9' => {
                     self.bytes()?;
-                    if open.key_done() {
+                    if is_key {
+                        open.turn = Turn::Value;
                         continue;
                     }
                 }
-                _ if open.takes_key() => return Err(DecodeError::KeyNotString(self.at)),
-                b'i' => {
-                    self.int()?;
+                b'e' => {
+                    open.pop(self.at)?;
+                    self.at += 1;
                 }
-                kind @ (b'l' | b'd') => {
-                    open.push(kind == b'd', self.at)?;
+                _ if is_key => return Err(DecodeError::KeyNotString(self.at)),
+                b'i' => _ = self.int()?,
+                b'l' | b'd' => {
+                    open.push(byte == b'd', self.at)?;
                     self.at += 1;
                     continue;
                 }
                 _ => return Err(DecodeError::Unexpected(self.at)),
             }
-            if open.value_done() {
+            if open.depth == 0 {
                 return Ok(&self.input[start..self.at]);
             }
+            open.value_done();
         }
     }
 
@@ -199,14 +198,22 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The containers that are open, one bit each, the innermost lowest.
+/// The containers that are open. Every dictionary but the innermost has a key whose value is being read.
 #[derive(Default)]
 struct Nesting {
     depth: usize,
-    /// Whether it is a dictionary.
+    /// Which of them are dictionaries, one bit each, the innermost lowest.
     dicts: u64,
-    /// Whether it is a dictionary whose last key has no value yet.
-    values: u64,
+    /// What the innermost takes next.
+    turn: Turn,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Turn {
+    #[default]
+    Element,
+    Key,
+    Value,
 }
 
 const _: () = assert!(MAX_DEPTH <= u64::BITS as usize);
@@ -218,34 +225,21 @@ impl Nesting {
         }
         self.depth += 1;
         self.dicts = self.dicts << 1 | u64::from(is_dict);
-        self.values <<= 1;
+        self.value_done();
         Ok(())
     }
 
-    /// Leaves the innermost; says whether it still owes a value.
-    fn pop(&mut self, at: usize) -> Result<bool, DecodeError> {
+    fn pop(&mut self, at: usize) -> Result<(), DecodeError> {
+        if self.turn == Turn::Value {
+            return Err(DecodeError::MissingValue(at));
+        }
         self.depth = self.depth.checked_sub(1).ok_or(DecodeError::Unexpected(at))?;
-        let owes = self.values & 1 != 0;
         self.dicts >>= 1;
-        self.values >>= 1;
-        Ok(owes)
+        Ok(())
     }
 
-    fn takes_key(&self) -> bool {
-        self.dicts & !self.values & 1 != 0
-    }
-
-    /// A string was read; says whether it was a key.
-    fn key_done(&mut self) -> bool {
-        let is_key = self.takes_key();
-        self.values |= u64::from(is_key);
-        is_key
-    }
-
-    /// A value was read; says whether it was the outermost.
-    fn value_done(&mut self) -> bool {
-        self.values &= !1;
-        self.depth == 0
+    fn value_done(&mut self) {
+        self.turn = if self.dicts & 1 == 0 { Turn::Element } else { Turn::Key };
     }
 }
 

@@ -79,6 +79,8 @@ impl Renamed {
 /// Which paths are in use, by what file systems may make of them.
 struct Taken<'a> {
     paths: BTreeMap<String, Use<'a>>,
+    /// The files, by their paths as they stand in the torrent.
+    literal: BTreeMap<&'a [u8], u32>,
     /// The number that the next file of the same path gets, where there were some already.
     next: BTreeMap<String, u32>,
 }
@@ -87,13 +89,12 @@ struct Taken<'a> {
 enum Use<'a> {
     /// Of whose path it is a part.
     Folder(u32, RawPath<'a>),
-    File(u32, RawPath<'a>),
-    Renamed,
+    File,
 }
 
 impl<'a> Taken<'a> {
     fn folders(paths: &[(u32, RawPath<'a>)]) -> Result<Self, MetainfoError> {
-        let mut taken = Self { paths: BTreeMap::new(), next: BTreeMap::new() };
+        let mut taken = Self { paths: BTreeMap::new(), literal: BTreeMap::new(), next: BTreeMap::new() };
         for &(index, path) in paths {
             let names = path.names(Place::of(index, PATH))?;
             let mut key = String::new();
@@ -110,6 +111,9 @@ impl<'a> Taken<'a> {
     /// Takes the path of a file; says what it has to be called if that is taken.
     fn place(&mut self, index: u32, path: RawPath<'a>) -> Result<Option<FileName>, MetainfoError> {
         let place = Place::of(index, PATH);
+        if let Some(first) = self.literal.insert(path.0, index) {
+            return Err(MetainfoError::DuplicatePath { first, second: place });
+        }
         let mut names = path.names(place)?;
         let name = names.pop().ok_or(MetainfoError::UnsafeName(place))?;
         let mut folder = String::new();
@@ -117,11 +121,8 @@ impl<'a> Taken<'a> {
         let key = joined(&folder, &name);
         match self.paths.get(&key) {
             None => {
-                self.paths.insert(key, Use::File(index, path));
+                self.paths.insert(key, Use::File);
                 return Ok(None);
-            }
-            Some(Use::File(first, other)) if *other == path => {
-                return Err(MetainfoError::DuplicatePath { first: *first, second: place });
             }
             Some(Use::Folder(inside, other)) if is_above(path, *other) => {
                 return Err(MetainfoError::FileIsFolder { file: place, inside: *inside });
@@ -132,7 +133,7 @@ impl<'a> Taken<'a> {
         for number in first..first + MAX_TRIES {
             let other = name.numbered(number);
             if let Entry::Vacant(free) = self.paths.entry(joined(&folder, &other)) {
-                free.insert(Use::Renamed);
+                free.insert(Use::File);
                 self.next.insert(key, number + 1);
                 return Ok(Some(other));
             }

@@ -52,7 +52,9 @@ impl<'a> Files<'a> {
         let block = index / STRIDE;
         let mut cursor = self.cursor(block);
         if self.table.is_multi() {
-            (block * STRIDE..index).for_each(|_| _ = cursor.skip());
+            for _ in block * STRIDE..index {
+                cursor.skip().ok()?;
+            }
         }
         Some(FilesIter { files: self, index, cursor })
     }

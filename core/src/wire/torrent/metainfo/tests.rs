@@ -196,6 +196,8 @@ fn the_same_path_twice_is_refused() {
         error(&multi(&[(&["a", "b"], 1), (&["c"], 1), (&["a", "b"], 1)])),
         "`info.files[2].path` is the path of file 0 too"
     );
+    let alike: Entries<'_> = &[(&["A"], 1), (&["a"], 1), (&["a"], 2)];
+    assert_eq!(error(&multi(alike)), "`info.files[2].path` is the path of file 1 too");
     let folder = "`info.files[1].path` is a folder in the path of file 0";
     assert_eq!(error(&multi(&[(&["a", "b"], 1), (&["a"], 1)])), folder);
     assert_eq!(decode(&multi(&[(&["ab"], 1), (&["a"], 1), (&["a.b"], 1)])).map(drop), Ok(()));
