@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 use gosh_dl_runtime::{
-    Datagrams, Direction, Listener, Runtime, Socket, Task, Timer, begin_connect, receive_into, send_file_part,
+    Datagrams, Direction, Listener, Runtime, Socket, Task, Timer, begin_connect, receive_into,
+    send_file_part, send_more,
 };
 use smol::Async;
 use socket2::SockRef;
@@ -71,12 +72,11 @@ impl Socket for TcpSocket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.0.get_ref().write_vectored(slices) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
-                result => return Poll::Ready(result),
-            }
-        }
+        self.poll_try_write(cx, |mut stream| stream.write_vectored(slices))
+    }
+
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_try_write(cx, |stream| send_more(stream, slices))
     }
 
     fn poll_send_file(
@@ -86,8 +86,18 @@ impl Socket for TcpSocket {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        self.poll_try_write(cx, |stream| send_file_part(stream, file, offset, len))
+    }
+}
+
+impl TcpSocket {
+    fn poll_try_write(
+        &self,
+        cx: &mut Context<'_>,
+        act: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
-            match send_file_part(self.0.get_ref(), file, offset, len) {
+            match act(self.0.get_ref()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.0.poll_writable(cx))?,
                 result => return Poll::Ready(result),
             }

@@ -1,7 +1,9 @@
 //! Sockets, timers and tasks of tokio.
 
 use bytes::{BufMut as _, BytesMut};
-use gosh_dl_runtime::{Datagrams, Direction, Listener, Runtime, Socket, Task, Timer, send_file_part};
+use gosh_dl_runtime::{
+    Datagrams, Direction, Listener, Runtime, Socket, Task, Timer, send_file_part, send_more,
+};
 use socket2::SockRef;
 use std::fs::File;
 use std::future::Future;
@@ -78,6 +80,10 @@ impl Socket for TcpSocket {
         Pin::new(&mut self.0).poll_write_vectored(cx, slices)
     }
 
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_try_write(cx, || send_more(&self.0, slices))
+    }
+
     fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -85,9 +91,19 @@ impl Socket for TcpSocket {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        self.poll_try_write(cx, || send_file_part(&self.0, file, offset, len))
+    }
+}
+
+impl TcpSocket {
+    fn poll_try_write(
+        &self,
+        cx: &mut Context<'_>,
+        mut act: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_io(Interest::WRITABLE, || send_file_part(&self.0, file, offset, len)) {
+            match self.0.try_io(Interest::WRITABLE, &mut act) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }

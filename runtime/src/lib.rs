@@ -28,4 +28,6 @@ pub use handle::Handle;
 pub use inbox::Inbox;
 pub use link::{Link, LinkContext, LinkOrders, Socket, receive_into};
 pub use links::{Links, drive};
-pub use runtime::{Datagrams, Direction, Listener, Runtime, Task, Timer, begin_connect, send_file_part};
+pub use runtime::{
+    Datagrams, Direction, Listener, Runtime, Task, Timer, begin_connect, send_file_part, send_more,
+};

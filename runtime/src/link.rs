@@ -36,6 +36,12 @@ pub trait Socket {
     /// Writes some of `slices`. Where nothing can be taken, the task is woken when it can.
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
+    /// The same where a file follows at once: the system may wait for it to fill a packet; [`send_more`](crate::send_more)
+    /// says so.
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, slices)
+    }
+
     /// Sends some of `len` bytes of a file without copying them; [`send_file_part`](crate::send_file_part) does it. Where
     /// nothing can be taken, the task is woken when it can. [`ErrorKind::Unsupported`] makes the link read and write.
     fn poll_send_file(
@@ -339,6 +345,7 @@ impl<S: Socket> Link<S> {
         let mut burst = 0;
         loop {
             self.encrypt()?;
+            let is_plain = self.tls.is_none();
             let slices: Vec<IoSlice<'_>> = match &mut self.tls {
                 Some(tls) => Some(&**tls.outgoing())
                     .filter(|out| !out.is_empty())
@@ -348,7 +355,11 @@ impl<S: Socket> Link<S> {
                 None => self.out.slices(),
             };
             let sent = if !slices.is_empty() {
-                ready!(self.socket.poll_write(cx, &slices))
+                let more = is_plain && self.out.is_file_at(slices.len());
+                ready!(match more {
+                    true => self.socket.poll_write_more(cx, &slices),
+                    false => self.socket.poll_write(cx, &slices),
+                })
             } else if self.out.file().is_some() {
                 ready!(self.poll_file(cx))
             } else {

@@ -53,6 +53,11 @@ impl Outgoing {
         bytes.take(MAX_SLICES).collect()
     }
 
+    /// Whether a file follows behind so many parts.
+    pub(crate) fn is_file_at(&self, place: usize) -> bool {
+        matches!(self.parts.get(place), Some(Part::File(_)))
+    }
+
     /// Takes the bytes that come next, up to a file.
     pub(crate) fn pop_bytes(&mut self) -> Option<Bytes> {
         match self.parts.pop_front()? {
@@ -173,6 +178,7 @@ mod tests {
         let mut queue = queue();
         let lens: Vec<usize> = queue.slices().iter().map(|slice| slice.len()).collect();
         assert_eq!((lens, queue.file().is_some()), (vec![4, 2], false));
+        assert!(queue.is_file_at(2) && !queue.is_file_at(1) && !queue.is_file_at(9));
         queue.advance(5);
         assert_eq!(queue.slices()[0].as_ref(), b"r");
         queue.advance(1);

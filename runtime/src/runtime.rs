@@ -4,7 +4,7 @@ use crate::link::Socket;
 use socket2::SockRef;
 use std::fs::File;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -137,6 +137,18 @@ pub fn begin_connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<std::ne
 /// EINPROGRESS has no kind of its own: 115 on Linux, 36 on macOS and the BSDs.
 fn is_in_progress(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(36 | 115))
+}
+
+/// Sends bytes behind which more follows at once, so that they need not leave in a packet of their own. For the sockets of
+/// runtimes, as [`receive_into`](crate::receive_into) is.
+///
+/// # Errors
+///
+/// Those of the socket; [`io::ErrorKind::WouldBlock`] where it is full.
+pub fn send_more<'s>(socket: impl Into<SockRef<'s>>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    // MSG_MORE and MSG_NOSIGNAL; elsewhere there is no such thing, and nothing is lost but a packet.
+    let flags = if cfg!(target_os = "linux") { 0x8000 | 0x4000 } else { 0 };
+    socket.into().send_vectored_with_flags(slices, flags)
 }
 
 /// Sends a part of a file without copying it: `sendfile` on Linux. For the sockets of runtimes, as

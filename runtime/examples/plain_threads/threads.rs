@@ -5,7 +5,7 @@ use gosh_dl_core::base::store::Store;
 use gosh_dl_core::engine::{EngineConfig, EngineError};
 use gosh_dl_runtime::{
     Datagrams, Direction, Handle, Listener, Runtime, Socket, Task, Timer, begin_connect, drive, receive_into,
-    send_file_part,
+    send_file_part, send_more,
 };
 use polling::{AsSource, Event, Events, Poller};
 use socket2::SockRef;
@@ -341,6 +341,10 @@ impl Socket for Watched<TcpStream> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.poll(cx, WRITE, |mut stream| stream.write_vectored(slices))
+    }
+
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll(cx, WRITE, |stream| send_more(stream, slices))
     }
 
     fn poll_send_file(
