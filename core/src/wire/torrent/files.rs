@@ -11,6 +11,7 @@ use super::{MAX_FILES, MAX_TOTAL_LEN};
 use crate::base::FileName;
 use crate::wire::bencode::{Cursor, ValueKind};
 use core::ops::Range;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// The files of a torrent, in the order of their content.
 ///
@@ -20,6 +21,7 @@ pub struct Files<'a> {
     pub(super) table: &'a FileTable,
     pub(super) raw: &'a [u8],
     pub(super) name: &'a FileName,
+    pub(super) raw_name: &'a [u8],
 }
 
 impl<'a> Files<'a> {
@@ -175,6 +177,20 @@ impl TorrentFile<'_> {
             // BEP 47: padding may go without a path.
             let names = [".pad", &self.len.to_string()].map(FileName::new);
             path.extend(names.into_iter().flatten());
+        }
+        path
+    }
+
+    /// Its path as a web server has it (BEP 19): the torrent's name, then the names of folders and its own, literally and
+    /// with everything escaped that is not plain in a URL. It does not lead upwards.
+    pub fn url_path(&self) -> String {
+        let mut path = escaped(self.files.raw_name);
+        if self.files.table.is_multi() {
+            let raw = self.raw.path(number(self.index)).unwrap_or(RawPath(b"le"));
+            raw.each_raw(|part| {
+                path.push('/');
+                path.push_str(&escaped(part));
+            });
         }
         path
     }
@@ -381,6 +397,14 @@ impl Begin {
     }
 }
 
+/// Dots alone would be taken for directions.
+fn escaped(part: &[u8]) -> String {
+    if matches!(part, b"." | b"..") {
+        return String::new();
+    }
+    percent_encode(part, ESCAPED).to_string()
+}
+
 /// A file's number as errors have it.
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
@@ -392,6 +416,9 @@ const _: () = assert!(MAX_TOTAL_LEN < 1 << ATTRIBUTE_SHIFT);
 
 /// How many entries are read past at most to reach one: less than a microsecond, for a quarter of a byte each.
 const STRIDE: usize = 16;
+
+/// RFC 3986, section 2.3.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const PATH: &str = "path";
 const LENGTH: &str = "length";

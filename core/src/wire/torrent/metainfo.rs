@@ -35,6 +35,8 @@ pub struct Metainfo {
     info: Range<usize>,
     info_hash: InfoHash,
     name: FileName,
+    /// Where the name stands in `raw`.
+    raw_name: Range<usize>,
     grid: PieceGrid,
     hashes_at: usize,
     is_private: bool,
@@ -64,18 +66,21 @@ impl Metainfo {
         let (span, info) = info.ok_or(MetainfoError::Missing(INFO))?;
         let end = cursor.position();
         let (grid, hashes) = info.pieces()?;
-        let name = info.name_utf8.or(info.name).ok_or(MetainfoError::Missing(NAME))?;
-        let name = safe(name).and_then(|name| FileName::new(&name)).ok_or(MetainfoError::UnsafeName(NAME))?;
+        let raw_name = info.name_utf8.or(info.name).ok_or(MetainfoError::Missing(NAME))?;
+        let name =
+            safe(raw_name).and_then(|name| FileName::new(&name)).ok_or(MetainfoError::UnsafeName(NAME))?;
         let is_private = info.is_private();
         let files = match info.files {
             Some(scan) => Scan::finish(scan, &raw)?,
             None => FileTable::single(grid.total(), info.attributes.unwrap_or_default()),
         };
-        let hashes_at = hashes.as_ptr().addr() - raw.as_ptr().addr();
+        let place_of = |part: &[u8]| part.as_ptr().addr() - raw.as_ptr().addr();
+        let hashes_at = place_of(hashes);
+        let raw_name = place_of(raw_name)..place_of(raw_name) + raw_name.len();
         let info_hash = InfoHash(Sha1::digest(&raw[span.clone()]).into());
         let outer = outer.finish();
         let raw = raw.slice(..end);
-        Ok(Self { raw, info: span, info_hash, name, grid, hashes_at, is_private, files, outer })
+        Ok(Self { raw, info: span, info_hash, name, raw_name, grid, hashes_at, is_private, files, outer })
     }
 
     /// Reads an info dictionary that came from a peer (BEP 9), which must have the hash that was asked for. There are no
@@ -115,7 +120,12 @@ impl Metainfo {
 
     /// The files.
     pub fn files(&self) -> Files<'_> {
-        Files { table: &self.files, raw: &self.raw, name: &self.name }
+        Files {
+            table: &self.files,
+            raw: &self.raw,
+            name: &self.name,
+            raw_name: &self.raw[self.raw_name.clone()],
+        }
     }
 
     /// Whether the torrent is one file, and not a folder.

@@ -3,7 +3,7 @@
 use super::MAX_PATH_DEPTH;
 use super::error::{MetainfoError, Place};
 use crate::base::FileName;
-use crate::wire::bencode::{Cursor, ValueKind};
+use crate::wire::bencode::{Cursor, DecodeError, ValueKind};
 use std::borrow::Cow;
 
 /// A `path` as it stands in the torrent: a bencoded list of strings.
@@ -32,6 +32,14 @@ impl<'a> RawPath<'a> {
             Ok(())
         })?;
         Ok(parts)
+    }
+
+    /// Calls `part` with each component as it stands there.
+    pub(super) fn each_raw(self, mut part: impl FnMut(&'a [u8])) {
+        let _ = Cursor::new(self.0).list(|item| {
+            part(item.bytes()?);
+            Ok::<_, DecodeError>(())
+        });
     }
 
     /// The components as names.

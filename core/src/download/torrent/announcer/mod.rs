@@ -11,7 +11,7 @@ mod error;
 mod exchange;
 mod output;
 mod plan;
-mod reach;
+pub(super) mod reach;
 mod schedule;
 mod status;
 #[cfg(test)]

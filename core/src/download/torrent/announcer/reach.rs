@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a tracker is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub(super) enum ReachError {
+pub(in crate::download::torrent) enum ReachError {
     /// The address is not that of one host.
     #[error("not the address of a host")]
     NoHost,
@@ -24,6 +24,27 @@ pub(super) fn check(url: &HttpUrl, from: Option<&Origin>) -> Result<(), ReachErr
         Some(ip) => check_address(url, from, ip),
         None => Ok(()),
     }
+}
+
+/// Whether a web seed may be asked at `url`, as far as its own text or `ip`, which its host's name was resolved to, tells.
+/// What a service in the own network serves may be fetched; nothing that `asks` it for more than a file.
+pub(in crate::download::torrent) fn check_web_seed(
+    url: &HttpUrl,
+    from: Option<&Origin>,
+    ip: Option<IpAddr>,
+    asks: bool,
+) -> Result<(), ReachError> {
+    let Some(ip) = ip.or_else(|| locate(url.origin())).map(innermost) else { return Ok(()) };
+    if !is_one_host(ip) {
+        return Err(ReachError::NoHost);
+    }
+    if !is_local(ip) {
+        return Ok(());
+    }
+    if from.is_some_and(|from| !locate(from).is_some_and(|ip| is_local(innermost(ip)))) {
+        return Err(ReachError::LocalRedirect);
+    }
+    if asks { Err(ReachError::LocalPath) } else { Ok(()) }
 }
 
 /// Whether `url` may be fetched from `ip`, which its host's name was resolved to.

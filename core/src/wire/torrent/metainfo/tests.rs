@@ -172,6 +172,14 @@ fn names_are_made_safe() {
 }
 
 #[test]
+fn web_servers_have_the_names_as_they_stand_in_the_torrent() {
+    let metainfo = decode(&multi(&[(&["..", "a b", "é?"], 1), (&["x:y"], 1)])).unwrap();
+    let paths: Vec<String> = metainfo.files().iter().map(|file| file.url_path()).collect();
+    assert_eq!(paths, ["name//a%20b/%C3%A9%3F", "name/x%3Ay"]);
+    assert_eq!(decode(&single(1)).unwrap().files().get(0).unwrap().url_path(), "name");
+}
+
+#[test]
 fn names_that_some_disk_takes_for_the_same_get_a_number() {
     let entries: Entries<'_> = &[
         (&["d", "read.me"], 1),

@@ -1,0 +1,306 @@
+//! One request to a web server and its answer, over a leased connection, with its redirects.
+
+use super::requests::{Kind, Part, judge, url_of};
+use super::{Output, Slot, SlotKey, WebSeed, WebSeedError, WebSeedPlan};
+use crate::base::link::LinkKey;
+use crate::base::{Instant, LinkError};
+use crate::download::torrent::announcer::reach::{ReachError, check_web_seed};
+use crate::proto::http::{self as proto, CloseReason, Connection};
+use crate::wire::http::{HttpUrl, Origin, Request, ResponseHead, RetryAfter};
+use bytes::Bytes;
+use core::net::IpAddr;
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    part: Part,
+    url: HttpUrl,
+    /// Who redirected here.
+    from: Option<Origin>,
+    redirects: usize,
+    stage: Stage,
+    lease: Option<Lease>,
+}
+
+/// A connection on loan.
+#[derive(Debug)]
+struct Lease {
+    link: LinkKey,
+    connection: Box<Connection>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Waiting for a connection.
+    Leasing,
+    /// The request is under way.
+    Asking { reused: bool },
+    /// The answer arrives; so many bytes are thrown away, then so many are wanted.
+    Receiving { skip: u64, left: u64 },
+    /// All that is wanted is there.
+    Done,
+    /// It leads elsewhere; its body is of no interest.
+    Leading(String),
+    /// BEP 17: the body says for how long it is busy.
+    Busy { seconds: Option<u64>, body: Vec<u8> },
+}
+
+impl Exchange {
+    pub(super) fn part(&self) -> &Part {
+        &self.part
+    }
+
+    pub(super) fn is_leasing(&self) -> bool {
+        self.lease.is_none()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.lease.as_ref()?.connection.poll_timeout()
+    }
+
+    pub(super) fn credit(&self) -> Option<u64> {
+        Some(self.lease.as_ref()?.connection.credit())
+    }
+
+    /// Whether it may be asked there. Only what a torrent itself says is a query counts as one: that of a script is ours.
+    pub(super) fn may_reach(&self, home: &HttpUrl, ip: Option<IpAddr>) -> Result<(), ReachError> {
+        let target = if self.from.is_some() { self.url.target() } else { home.target() };
+        check_web_seed(&self.url, self.from.as_ref(), ip, target.contains('?'))
+    }
+}
+
+impl WebSeed {
+    /// Begins to ask for a part.
+    pub(super) fn begin(&mut self, now: Instant, part: Part) {
+        match url_of(&self.plan.url, &self.plan.metainfo, &part) {
+            Err(error) => self.fail_for(now, part.file(), WebSeedError::BadUrl(error)),
+            Ok(url) => {
+                let exchange =
+                    Exchange { part, url, from: None, redirects: 0, stage: Stage::Leasing, lease: None };
+                self.ask_for_lease(now, exchange);
+            }
+        }
+    }
+
+    fn ask_for_lease(&mut self, now: Instant, exchange: Exchange) {
+        if exchange.may_reach(&self.plan.url, None).is_err() {
+            self.fail_for(now, exchange.part.file(), WebSeedError::Forbidden);
+            return;
+        }
+        let origin = exchange.url.origin().clone();
+        let slot = self.slots.insert(Slot(exchange));
+        self.current = Some(slot);
+        self.outputs.push_back(Output::Lease { slot, origin });
+    }
+
+    /// A connection is there: asks over it, or gives it back.
+    pub(super) fn on_leased(
+        &mut self,
+        now: Instant,
+        key: SlotKey,
+        lease: (LinkKey, Box<Connection>),
+        reused: bool,
+    ) {
+        let (link, connection) = lease;
+        let Some(Slot(exchange)) = self.slots.get_mut(key).filter(|slot| slot.0.is_leasing()) else {
+            self.outputs.push_back(Output::Release { link, connection });
+            return;
+        };
+        let request = build_request(&self.plan, exchange);
+        exchange.stage = Stage::Asking { reused };
+        exchange.lease.insert(Lease { link, connection }).connection.request(now, &request);
+        self.drain(now, key);
+    }
+
+    /// Something came from below for the connection of an exchange.
+    pub(super) fn with_connection(&mut self, now: Instant, key: SlotKey, act: impl FnOnce(&mut Connection)) {
+        if let Some(lease) = self.slots.get_mut(key).and_then(|slot| slot.0.lease.as_mut()) {
+            act(&mut lease.connection);
+            self.drain(now, key);
+        }
+    }
+
+    /// Reads the outputs of the connection of an exchange.
+    fn drain(&mut self, now: Instant, key: SlotKey) {
+        while let Some(Slot(exchange)) = self.slots.get_mut(key) {
+            let Some(lease) = &mut exchange.lease else { return };
+            let link = lease.link;
+            match lease.connection.poll_output() {
+                Some(proto::Output::Link(output)) => self.outputs.push_back(Output::Link(link, output)),
+                Some(proto::Output::Head(head)) => self.on_head(now, key, &head),
+                Some(proto::Output::Body(bytes)) => self.on_body(key, bytes),
+                Some(proto::Output::End) => self.on_end(now, key),
+                Some(proto::Output::Closed(reason)) => self.on_closed(now, key, reason),
+                // The rest of a file that was sent whole is not waited for.
+                None if matches!(exchange.stage, Stage::Done) => self.close_current(now),
+                None => return,
+            }
+        }
+    }
+
+    fn on_head(&mut self, now: Instant, key: SlotKey, head: &ResponseHead) {
+        let Some(Slot(exchange)) = self.slots.get_mut(key) else { return };
+        if let Some(location) = head.location().filter(|_| matches!(head.status, 301 | 302 | 303 | 307 | 308))
+        {
+            exchange.stage = Stage::Leading(location);
+            return;
+        }
+        if matches!(head.status, 429 | 503) {
+            let seconds = match head.retry_after() {
+                Some(RetryAfter::Seconds(seconds)) => Some(seconds),
+                _ => None,
+            };
+            exchange.stage = Stage::Busy { seconds, body: Vec::new() };
+            return;
+        }
+        let file_len = match exchange.part {
+            Part::File { file, .. } => self.plan.layout.len_of(file),
+            _ => exchange.part.len(),
+        };
+        match judge(&exchange.part, file_len, head) {
+            Ok(good) => exchange.stage = Stage::Receiving { skip: good.skip, left: exchange.part.len() },
+            Err(error) => self.fail(now, error),
+        }
+    }
+
+    fn on_body(&mut self, key: SlotKey, mut bytes: Bytes) {
+        let Some(Slot(exchange)) = self.slots.get_mut(key) else { return };
+        match &mut exchange.stage {
+            Stage::Receiving { skip, left } => {
+                let cut = |len: u64, bytes: &mut Bytes| {
+                    bytes.split_to(usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len()))
+                };
+                *skip -= cut(*skip, &mut bytes).len() as u64;
+                let wanted = cut(*left, &mut bytes);
+                *left -= wanted.len() as u64;
+                if *left == 0 {
+                    exchange.stage = Stage::Done;
+                }
+                self.received += wanted.len() as u64;
+                if !wanted.is_empty() {
+                    self.stale = 0;
+                    self.backoff.reset();
+                    self.deliver(wanted);
+                }
+            }
+            Stage::Busy { body, .. } => {
+                let room = MAX_DIGITS - body.len().min(MAX_DIGITS);
+                body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_end(&mut self, now: Instant, key: SlotKey) {
+        let Some(Slot(mut exchange)) = self.slots.remove(key) else { return };
+        self.current = None;
+        self.release(exchange.lease.take());
+        match core::mem::replace(&mut exchange.stage, Stage::Leasing) {
+            Stage::Done => {}
+            Stage::Receiving { .. } => self.go_on_or_fail(now, WebSeedError::Short),
+            Stage::Busy { seconds, body } => {
+                let said = core::str::from_utf8(&body).ok().and_then(|text| text.trim().parse().ok());
+                let said = said.filter(|_| self.plan.kind == Kind::Script);
+                self.fail(now, WebSeedError::Busy(seconds.or(said).unwrap_or(0)));
+            }
+            Stage::Leading(location) => match follow(&mut exchange, &location) {
+                Ok(()) => self.ask_for_lease(now, exchange),
+                Err(error) => self.fail_for(now, exchange.part.file(), error),
+            },
+            Stage::Leasing | Stage::Asking { .. } => {}
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, key: SlotKey, reason: CloseReason) {
+        let Some(Slot(mut exchange)) = self.slots.remove(key) else { return };
+        self.current = None;
+        self.release(exchange.lease.take());
+        let gone =
+            matches!(reason, CloseReason::Link(LinkError::Eof | LinkError::Reset | LinkError::Truncated));
+        match exchange.stage {
+            Stage::Done => {}
+            // A kept connection was closed just as it was used again: nobody's fault.
+            Stage::Asking { reused: true } | Stage::Receiving { .. } if gone => {
+                self.go_on_or_fail(now, WebSeedError::Closed(reason));
+            }
+            _ => self.fail(now, WebSeedError::Closed(reason)),
+        }
+    }
+
+    /// What has come is good; the rest is asked for again, unless that has been in vain too often.
+    fn go_on_or_fail(&mut self, now: Instant, error: WebSeedError) {
+        self.stale += 1;
+        if self.stale > MAX_STALE {
+            self.stale = 0;
+            self.fail(now, error);
+        }
+    }
+
+    /// Ends the exchange that is under way, if any; a connection goes with it unless it is idle.
+    pub(super) fn close_current(&mut self, now: Instant) {
+        let Some(slot) = self.current.take() else { return };
+        let Some(Slot(exchange)) = self.slots.remove(slot) else { return };
+        match exchange.lease {
+            None => self.outputs.push_back(Output::Unlease { slot, origin: exchange.url.origin().clone() }),
+            Some(mut lease) => {
+                if !lease.connection.is_idle() {
+                    lease.connection.close(now);
+                }
+                self.release(Some(lease));
+            }
+        }
+    }
+
+    /// Gives a connection back.
+    fn release(&mut self, lease: Option<Lease>) {
+        let Some(Lease { link, mut connection }) = lease else { return };
+        while let Some(output) = connection.poll_output() {
+            if let proto::Output::Link(output) = output {
+                self.outputs.push_back(Output::Link(link, output));
+            }
+        }
+        self.outputs.push_back(Output::Release { link, connection });
+    }
+}
+
+fn follow(exchange: &mut Exchange, location: &str) -> Result<(), WebSeedError> {
+    if exchange.redirects == MAX_REDIRECTS {
+        return Err(WebSeedError::TooManyRedirects);
+    }
+    let to = exchange.url.join(location).map_err(WebSeedError::BadUrl)?;
+    exchange.redirects += 1;
+    exchange.from = Some(exchange.url.origin().clone());
+    exchange.url = to;
+    Ok(())
+}
+
+/// A password goes to its own origin only.
+fn build_request(plan: &WebSeedPlan, exchange: &Exchange) -> Request {
+    let mut request = Request::get(&exchange.url);
+    let is_home = plan.url.origin() == exchange.url.origin();
+    let own = is_home.then(|| plan.url.basic_auth()).flatten().or_else(|| exchange.url.basic_auth());
+    let range = match &exchange.part {
+        Part::File { range, .. } => Some(format!("bytes={}-{}", range.start, range.end - 1)),
+        _ => None,
+    };
+    let headers = [
+        ("User-Agent", Some(plan.user_agent.clone())),
+        ("Accept-Encoding", Some("identity".to_owned())),
+        ("Range", range),
+        ("Authorization", own),
+    ];
+    for (name, value) in headers {
+        if let Some(value) = value {
+            // A value that cannot be sent is left out.
+            let _ = request.header(name, &value);
+        }
+    }
+    request
+}
+
+/// The most redirects of one request.
+const MAX_REDIRECTS: usize = 5;
+/// After so many exchanges in a row that brought nothing, the server is to blame.
+const MAX_STALE: usize = 3;
+/// The longest number of seconds that is read.
+const MAX_DIGITS: usize = 20;
