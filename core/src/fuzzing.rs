@@ -20,7 +20,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 17] = [
+pub const TARGETS: [(&str, Body); 18] = [
     ("announcer", trackers::announcer),
     ("bencode", bencode),
     ("file_name", file_name),
@@ -36,6 +36,7 @@ pub const TARGETS: [(&str, Body); 17] = [
     ("torrent_create", torrent::create),
     ("torrent_magnet", torrent::magnet),
     ("torrent_metainfo", torrent::metainfo),
+    ("torrent_web_seed", torrent::web_seed),
     ("tracker_http", trackers::tracker_http),
     ("tracker_udp", trackers::tracker_udp),
 ];

@@ -1,16 +1,23 @@
 //! Fuzzing: torrents and magnet links: what is read of them and what is made.
 
 use super::check_name;
-use crate::base::{FileName, InfoHash};
+use crate::base::{FileName, InfoHash, Instant, Key, LinkError, LinkInput, PieceIndex, Rng};
+use crate::download::torrent::layout::Layout;
+use crate::download::torrent::web_seed::requests::{Part, next_part, url_of};
+use crate::download::torrent::web_seed::{Kind, Output, SlotKey, WebSeed, WebSeedPlan};
+use crate::proto::http::{Connection, ConnectionConfig};
 use crate::wire::bencode::{DecodeError, Document};
+use crate::wire::http::HttpUrl;
 use crate::wire::torrent::create::{Content, NewFile, NewTorrent};
 use crate::wire::torrent::{
-    MAX_ADDRESSES, MAX_FILES, MAX_PATH_DEPTH, MAX_PIECE_LEN, MAX_PIECES, MAX_TOTAL_LEN,
+    MAX_ADDRESSES, MAX_FILES, MAX_PATH_DEPTH, MAX_PIECE_LEN, MAX_PIECES, MAX_TOTAL_LEN, Magnet, Metainfo,
+    TorrentFile,
 };
-use crate::wire::torrent::{Magnet, Metainfo, TorrentFile};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use core::time::Duration;
 use sha1::{Digest, Sha1};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A torrent that is accepted keeps every limit, its files cover its content once, and their paths are safe and differ.
 pub fn metainfo(data: &[u8]) {
@@ -125,4 +132,95 @@ pub fn create(data: &[u8]) {
             assert_eq!(folders(&path), folders(&read.path()), "only a name is changed where paths are alike");
         }
     }
+}
+
+/// Two bytes are the length of each of four files, and whether it is padding; then kind and run; the rest is what the
+/// server answers. Parts cover a run once, no padding is asked for, and cutting the answer changes nothing.
+pub fn web_seed(data: &[u8]) {
+    let Some((shape, answer)) = data.split_first_chunk::<11>() else { return };
+    let file = |(index, bytes): (usize, &[u8; 2])| {
+        let mut file = NewFile::new(&format!("f {index}"), u64::from(u16::from_le_bytes(*bytes)));
+        file.pad = bytes[0] % 4 == 1;
+        file
+    };
+    let files: Vec<NewFile> = shape[..8].as_chunks::<2>().0.iter().enumerate().map(file).collect();
+    let torrent = NewTorrent { piece_len: Some(1 << 14), ..NewTorrent::folder("d", files) };
+    let Ok(grid) = torrent.grid() else { return };
+    let Ok(metainfo) = torrent.finish(&vec![[0; 20]; grid.pieces() as usize]) else { return };
+    let layout = Layout::new(&metainfo);
+    let kind = if shape[8].is_multiple_of(2) { Kind::Files } else { Kind::Script };
+    let Some(first) = grid.piece(u32::from(shape[9]) % grid.pieces()) else { return };
+    let count = u32::from(shape[10] % 8) + 1;
+    let url = HttpUrl::parse("http://h/").expect("a good address");
+    let last = grid.pieces().min(first.get() + count);
+    let mut range = grid.piece_range(first).start..(u64::from(last) << 14).min(grid.total());
+    while let Some(part) = next_part(kind, &layout, range.clone()) {
+        check_part(&layout, &part, range.start);
+        let target = url_of(&url, &metainfo, &part).expect("a good address").target();
+        assert!(target.bytes().all(|byte| byte.is_ascii_graphic()), "{target}");
+        range.start += part.len();
+    }
+    assert!(range.is_empty(), "nothing is left out");
+    let plan = WebSeedPlan {
+        kind,
+        url,
+        metainfo: Arc::new(metainfo),
+        layout: Arc::new(layout),
+        user_agent: String::new(),
+    };
+    let whole = exchange(&plan, first, count, answer, usize::MAX);
+    for step in [1, 13] {
+        assert_eq!(exchange(&plan, first, count, answer, step), whole, "cut every {step} bytes");
+    }
+}
+
+fn check_part(layout: &Layout, part: &Part, at: u64) {
+    assert!(!part.is_empty());
+    match part {
+        Part::File { file, range } => {
+            assert!(range.end <= layout.len_of(*file) && !layout.is_pad(*file));
+            assert_eq!(layout.range(*file).start + range.start, at);
+        }
+        Part::Zeros(len) => assert!(layout.spans(at..at + len).all(|span| span.pad)),
+        Part::Piece { piece, range, len } => {
+            assert!(range.end <= *len);
+            assert_eq!((u64::from(*piece) << 14) + range.start, at);
+        }
+    }
+}
+
+/// What comes of the first answer.
+fn exchange(plan: &WebSeedPlan, first: PieceIndex, count: u32, answer: &[u8], step: usize) -> Vec<String> {
+    let now = Instant::ZERO;
+    let mut seed = WebSeed::new(plan.clone(), Rng::from_seed([1; 32]));
+    assert!(seed.fetch(now, first, count));
+    let (mut said, mut slot) = (Vec::new(), None);
+    let mut listen = |seed: &mut WebSeed, slot: &mut Option<SlotKey>| {
+        while let Some(output) = seed.poll_output() {
+            match output {
+                Output::Lease { slot: new, .. } => *slot = Some(new),
+                Output::Release { .. } => *slot = None,
+                Output::Link(..) | Output::Unlease { .. } => {}
+                Output::Block(block, data) => said.push(format!("{block:?} {:?}", data.into_bytes())),
+                other => said.push(format!("{other:?}")),
+            }
+        }
+    };
+    listen(&mut seed, &mut slot);
+    if let Some(mut asked) = slot {
+        let time = Duration::from_secs(9);
+        let connection = Connection::new(now, ConnectionConfig { read_timeout: time, keep_alive: time });
+        seed.leased(now, asked, Key::from_u64(1), Box::new(connection), false);
+        seed.grant(now, asked, u32::MAX);
+        for bytes in answer.chunks(step) {
+            seed.handle_link(now, asked, LinkInput::Data(BytesMut::from(bytes)));
+            listen(&mut seed, &mut slot);
+            let Some(_) = slot.filter(|slot| *slot == asked) else { return said };
+        }
+        seed.handle_link(now, asked, LinkInput::Closed(LinkError::Eof));
+        listen(&mut seed, &mut slot);
+        asked = slot.unwrap_or(asked);
+        assert!(seed.poll_timeout().is_none_or(|at| at > now), "{asked:?}");
+    }
+    said
 }
