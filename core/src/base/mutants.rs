@@ -30,11 +30,21 @@ pub enum Mutant {
     CloseDirEarly,
     /// Says that a download is in the store before it is.
     AcknowledgeEarly,
+    /// Does not wait between retries.
+    NoBackoff,
+    /// Does not listen to how long a host wants to be let alone.
+    IgnoreRetryAfter,
+    /// Lets only the mirror rest that a host spoke of, and not the host.
+    PaceNobody,
+    /// Knows no limit for all downloads together.
+    NoGlobalLimit,
+    /// Knows no limit for one download.
+    NoOwnLimit,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::SyncNothing,
         Self::SkipEntrySync,
         Self::SkipFinalSync,
@@ -48,6 +58,11 @@ impl Mutant {
         Self::LeakFile,
         Self::CloseDirEarly,
         Self::AcknowledgeEarly,
+        Self::NoBackoff,
+        Self::IgnoreRetryAfter,
+        Self::PaceNobody,
+        Self::NoGlobalLimit,
+        Self::NoOwnLimit,
     ];
 }
 

@@ -1,5 +1,6 @@
 //! Policy: how much each link may read. Credit is the rate limit, the backpressure of the disk and the bound on memory.
 
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Instant, TokenBucket};
 use core::time::Duration;
 
@@ -61,6 +62,12 @@ impl Flow {
         self.turn = place.wrapping_add(1);
     }
 
+    /// Whether a link may read so much unasked that a limit would not hold: it was granted that for somebody who has none.
+    pub(super) fn is_too_free(&self, links: usize, credit: u64, own: &TokenBucket) -> bool {
+        let limit = self.bucket.rate().into_iter().chain(own.rate()).min();
+        limit.is_some_and(|rate| credit > limited_window(rate, links.max(1) as u64))
+    }
+
     /// How much more the link may read now. `Err` says when to ask again because of a rate limit.
     pub(super) fn grant(
         &mut self,
@@ -68,13 +75,14 @@ impl Flow {
         round: &mut Round,
         share: &mut Share<'_>,
     ) -> Result<u32, Instant> {
-        let limit = match (self.bucket.rate(), share.bucket.rate()) {
+        let own = share.bucket.rate().filter(|_| !mutants::is(Mutant::NoOwnLimit));
+        let all = self.bucket.rate().filter(|_| !mutants::is(Mutant::NoGlobalLimit));
+        let limit = match (all, own) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
         let window = match limit {
-            // What all links hold unused stays near 2 % of a second's worth.
-            Some(rate) => (rate / 50 / round.links).clamp(MIN_GRANT, MAX_WINDOW),
+            Some(rate) => limited_window(rate, round.links),
             None => (self.budget / 2 / round.links).clamp(MIN_WINDOW, MAX_WINDOW),
         };
         // Servers that never answer must not hold the memory that others need.
@@ -103,6 +111,11 @@ impl Flow {
         round.room -= granted;
         Ok(u32::try_from(granted).unwrap_or(u32::MAX))
     }
+}
+
+/// What all links hold unused stays near 2 % of a second's worth.
+fn limited_window(rate: u64, links: u64) -> u64 {
+    (rate / 50 / links).clamp(MIN_GRANT, MAX_WINDOW)
 }
 
 /// Smaller grants cost more than they pace.

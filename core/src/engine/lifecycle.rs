@@ -7,8 +7,8 @@ use super::io::{Answer, Output, Token};
 use super::journal::Then;
 use super::machine::Engine;
 use super::status::{DownloadState, VerifyReport};
-use crate::base::Instant;
 use crate::base::disk::DiskError;
+use crate::base::{Instant, WallClock};
 use crate::download::DownloadError;
 use crate::download::check::{Check, Finding, Report};
 use crate::download::error::DiskAction;
@@ -128,6 +128,12 @@ impl Engine {
                 self.journal.then(Then::Reply(reply));
             }
         }
+    }
+
+    /// The wall clock jumped.
+    pub(super) fn set_wall(&mut self, wall: WallClock) {
+        self.wall = wall;
+        self.entries.iter_mut().filter_map(|(_, entry)| entry.http_mut()).for_each(|run| run.set_wall(wall));
     }
 
     /// A running download came to its end, or to rest.

@@ -156,10 +156,26 @@ impl<W: Copy + PartialEq> Links<W> {
         self.pump_all_of(now, host);
     }
 
+    /// The connection that `who` was given must not be used: there will be a new one.
+    pub(super) fn decline(&mut self, now: Instant, link: LinkKey, mut connection: Box<Connection>, who: W) {
+        let Some(origin) = self.links.get(as_slab(link)).map(|entry| entry.origin.clone()) else { return };
+        connection.close(now);
+        while let Some(output) = connection.poll_output() {
+            if let http::Output::Link(output) = output {
+                self.outputs.push_back(Output::Link(link, output));
+            }
+        }
+        let host = self.host(&origin);
+        if let Some(entry) = self.hosts.get_mut(host) {
+            entry.waiting.push_front(who);
+        }
+        self.release(now, link, connection);
+    }
+
     /// Nothing may be asked of `origin` before `until`.
     pub(super) fn pace(&mut self, now: Instant, origin: &Origin, until: Instant) {
         let host = self.host(origin);
-        if let Some(entry) = self.hosts.get_mut(host) {
+        if let Some(entry) = self.hosts.get_mut(host).filter(|_| !mutants::is(Mutant::PaceNobody)) {
             let until = entry.not_before.map_or(until, |old| old.max(until));
             entry.not_before = Some(until);
             self.deadlines.set(Timer::Host(host), Some(until));

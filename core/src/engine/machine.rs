@@ -152,7 +152,7 @@ impl Engine {
             Input::Listening { .. } | Input::Bound { .. } | Input::Datagram { .. } => {}
             Input::Disk { key, result } => self.on_disk(now, key, result),
             Input::Stored { batch, result } => self.on_stored(now, batch, &result),
-            Input::WallClock { unix_millis } => self.wall = WallClock::new(now, unix_millis),
+            Input::WallClock { unix_millis } => self.set_wall(WallClock::new(now, unix_millis)),
         }
         self.settle(now);
     }

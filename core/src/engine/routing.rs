@@ -344,10 +344,15 @@ impl Engine {
             }
             links::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
             links::Output::Leased { who, link, connection, reused } => {
-                let download = self.entries.get_mut(who.entry).and_then(super::entry::Entry::http_mut);
-                match download {
-                    Some(download) => download.leased(now, who.slot, link, connection, reused),
-                    None => self.links.release(now, link, connection),
+                let links = self.links.leased().count();
+                match self.entries.get_mut(who.entry) {
+                    Some(entry) if self.flow.is_too_free(links, connection.credit(), &entry.bucket) => {
+                        self.links.decline(now, link, connection, who);
+                    }
+                    Some(super::entry::Entry { running: Some(Running::Http(download)), .. }) => {
+                        download.leased(now, who.slot, link, connection, reused)
+                    }
+                    _ => self.links.release(now, link, connection),
                 }
                 self.touch(who.entry);
             }

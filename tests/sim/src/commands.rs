@@ -48,13 +48,20 @@ impl World {
     ///
     /// What the engine says.
     pub fn try_add(&mut self, url: &str, options: DownloadOptions) -> Result<DownloadId, EngineError> {
-        let urls = core::iter::once(url.to_owned()).chain(options.mirrors.iter().cloned()).collect();
+        let urls: Vec<String> =
+            core::iter::once(url.to_owned()).chain(options.mirrors.iter().cloned()).collect();
         if let Some(dir) = &options.save_dir {
             self.invariants.allow(dir.clone());
         }
         let (now, token) = (self.engine_now(), self.token(format_args!("add {url}")));
+        let limit = options.max_download_speed;
+        self.manners.allow(options.max_connections.unwrap_or(self.config.max_connections_per_download));
         let added = self.engine_mut().add_http(now, url, options, token);
         if let Ok(id) = added {
+            self.speed.add(self.now, id, limit);
+            for (host, target) in urls.iter().filter_map(|url| split_url(url)) {
+                self.manners.expect(host, target);
+            }
             self.truth.insert(id, Truth::Urls(urls));
             self.added.insert(id, token);
         }
@@ -124,6 +131,9 @@ impl World {
         let now = self.engine_now();
         self.trace.note(self.now, format_args!("** limit {id} {limit:?}"));
         let result = self.engine_mut().set_download_limit(now, id, limit);
+        if result.is_ok() {
+            self.speed.change(self.now, id, limit, self.config.buffer_budget);
+        }
         self.finish_command();
         result
     }
@@ -144,6 +154,8 @@ impl World {
     pub fn set_config(&mut self, config: EngineConfig) -> Result<(), EngineError> {
         let now = self.engine_now();
         self.invariants.on_config(&self.config);
+        self.manners.allow(config.max_connections_per_download);
+        self.speed.limit_all(self.now, config.global_download_limit);
         self.config = config.clone();
         let result = self.engine_mut().set_config(now, config);
         self.finish_command();
@@ -208,6 +220,8 @@ impl World {
         self.has_closed = false;
         self.replies.clear();
         self.invariants.restart(&self.config.download_dir);
+        self.manners.restart(self.wall);
+        self.speed.restart(self.now, self.config.global_download_limit);
         let mut boot_id = [0; 16];
         boot_id[..8].copy_from_slice(&self.boot.to_le_bytes());
         let start = EngineStart {

@@ -6,8 +6,10 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::host::Host;
 use crate::invariants::{Checked, Invariants, broken};
+use crate::manners::Manners;
 use crate::names::Names;
 use crate::network::{Moment, Network};
+use crate::speed::Speed;
 use crate::store::Store;
 use crate::trace::Trace;
 use core::time::Duration;
@@ -57,6 +59,8 @@ pub struct World {
     pub(crate) boot: u64,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) invariants: Invariants,
+    pub(crate) manners: Manners,
+    pub(crate) speed: Speed,
     pub(crate) replies: BTreeMap<Token, Result<Answer, EngineError>>,
     pub(crate) next_token: u64,
     pub(crate) truth: BTreeMap<DownloadId, Truth>,
@@ -119,6 +123,8 @@ impl World {
             boot: 0,
             agenda: Agenda::new(),
             invariants: Invariants::new(),
+            manners: Manners::new(),
+            speed: Speed::new(),
             replies: BTreeMap::new(),
             next_token: 0,
             truth: BTreeMap::new(),
@@ -289,6 +295,13 @@ impl World {
         if let Input::Link { input: LinkInput::Data(bytes), .. } = &input {
             self.received.push((self.now, bytes.len() as u64));
         }
+        if let Input::Link { link, input } = &input {
+            let checked = self.manners.on_input(self.now, *link, input, self.config.http.retry_delay);
+            self.check(checked);
+        }
+        if let Input::WallClock { unix_millis } = &input {
+            self.manners.set_wall(WallClock::new(self.now, *unix_millis));
+        }
         let checked = self.invariants.on_input(&input);
         self.check(checked);
         self.trace.input(self.now, &input);
@@ -320,6 +333,8 @@ impl World {
             }
             let checked = self.invariants.on_output(&output, &self.config, &self.network);
             self.check(checked);
+            let checked = self.look_at(&output);
+            self.check(checked);
             self.perform(output);
         }
         if let Some(engine) = &mut self.engine {
@@ -329,6 +344,33 @@ impl World {
             self.engine = None;
             self.disk.close_all();
             self.store.finish();
+        }
+    }
+
+    /// What the engine owes the hosts and whoever set a limit.
+    fn look_at(&mut self, output: &Output) -> Checked {
+        match output {
+            Output::Connect { link, to, .. } => {
+                if let Some(host) = self.network.name_of(to.ip()) {
+                    self.manners.on_connect(*link, host, to.port());
+                }
+                Ok(())
+            }
+            Output::Link { link, output } => {
+                if let LinkOutput::Credit(bytes) = output {
+                    self.speed.on_credit(self.now, u64::from(*bytes))?;
+                }
+                self.manners.on_output(self.now, *link, output)
+            }
+            Output::Event(DownloadEvent::Started { id }) => {
+                self.manners.start_over();
+                self.speed.start_over(*id);
+                Ok(())
+            }
+            Output::Event(DownloadEvent::Progress { id, progress }) => {
+                self.speed.on_progress(self.now, *id, progress.completed_size)
+            }
+            _ => Ok(()),
         }
     }
 

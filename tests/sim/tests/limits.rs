@@ -66,6 +66,21 @@ fn limit_of_one_download_holds_and_does_not_slow_the_others() {
     assert!(world.now() - began < SECOND * 4, "{:?}", world.now() - began);
 }
 
+/// A connection that had served a download without a limit could still be read for up to a mebibyte, and the next one, with a
+/// limit, was that much too fast.
+#[test]
+fn connection_of_a_download_without_a_limit_does_not_speed_up_one_that_has_one() {
+    let mut world = World::new(9);
+    let urls = serve(&mut world, 2, MIB);
+    assert_eq!(world.fetch(&urls[0]), DownloadState::Completed);
+    let id = world.add(&urls[1], DownloadOptions::new().max_download_speed(100_000u64));
+    let since = world.now();
+    world.run_for(SECOND * 3);
+    let received = world.received_since(since);
+    assert!(received < 350_000, "{received} bytes in three seconds of 100 kB/s");
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
 #[test]
 fn changed_limit_applies_at_once() {
     let mut world = World::with_config(9, EngineConfig::new().global_download_limit(Some(2_000_000)));

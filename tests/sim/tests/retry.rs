@@ -87,6 +87,33 @@ fn retry_after_as_a_date_is_honoured() {
     assert!((Duration::from_secs(19)..Duration::from_secs(26)).contains(&pause), "{pause:?}");
 }
 
+/// The clock was put right while the download ran, which went on comparing dates with the wrong one.
+#[test]
+fn retry_after_as_a_date_is_honoured_after_the_clock_was_set() {
+    let mut world = World::new(2);
+    world
+        .serve(URL, file(Behaviour { cut: Some(Cut::once(MIB, End::Reset)), ..Behaviour::default() }))
+        .rate = Some(MIB);
+    let id = add(&mut world);
+    world.run_for(Duration::from_millis(500));
+    world.jump_wall_clock(400 * 24 * 3_600_000);
+    let busy = Refusal::new(503).retry_at(Duration::from_secs(20));
+    world.host("a.example").resource_mut("/file.bin").behaviour.always = Some(busy);
+    world.run_for(Duration::from_secs(4));
+    world.host("a.example").resource_mut("/file.bin").behaviour.always = None;
+    assert!(world.log("a.example").statuses().contains(&503));
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
+/// A host said "now" again and again, and was asked again at once.
+#[test]
+fn retry_after_no_time_does_not_shorten_the_pause() {
+    let first = vec![Refusal::new(503).retry_after(0)];
+    let (world, state) = fetch(Behaviour { first, ..Behaviour::default() });
+    assert_eq!(state, DownloadState::Completed);
+    assert!(pause_after_first(&world) >= Duration::from_millis(700));
+}
+
 #[test]
 fn retry_after_paces_every_download_from_that_host() {
     let mut world = World::new(2);

@@ -4,6 +4,7 @@ use super::exchange::{Slot, Stage};
 use super::mirrors::{MirrorIndex, Ranges};
 use super::{HttpDownload, MAX_RESTARTS, Output, SlotKey};
 use crate::base::Instant;
+use crate::base::mutants::{self, Mutant};
 use crate::download::OnChange;
 use crate::download::error::{BadResponse, DownloadError};
 use crate::wire::http::{ResponseHead, RetryAfter};
@@ -37,6 +38,7 @@ impl HttpDownload {
         let (index, origin) = (slot.mirror, slot.origin.clone());
         let url = self.mirrors.at(index).url.clone();
         self.skip_body(now, key);
+        let after = after.filter(|_| !mutants::is(Mutant::IgnoreRetryAfter));
         let wait = after.map(|after| match after {
             RetryAfter::Seconds(seconds) => seconds,
             RetryAfter::At(unix) => unix.saturating_sub(self.wall.unix_seconds(now)),

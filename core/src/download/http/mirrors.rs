@@ -1,5 +1,6 @@
 //! Policy: which mirror the next connection goes to, and what a mirror's failures mean.
 
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Instant, Rng};
 use crate::download::backoff::Backoff;
 use crate::download::error::DownloadError;
@@ -193,7 +194,7 @@ impl Mirrors {
             // Connections that fail together count once.
             return false;
         }
-        let pause = mirror.backoff.next(rng);
+        let pause = if mutants::is(Mutant::NoBackoff) { Duration::ZERO } else { mirror.backoff.next(rng) };
         let given_up = max_failures != 0 && mirror.backoff.failures() >= max_failures;
         mirror.state = if given_up { Health::Dead } else { Health::Resting { until: now + pause } };
         given_up
@@ -206,12 +207,14 @@ impl Mirrors {
         mirror.limited_until = now + LIMITED_FOR;
     }
 
-    /// Leaves a mirror alone until then, because its host asked for it.
+    /// Leaves a mirror alone until then, because its host asked for it, and as long as it rests anyhow.
     pub fn rest(&mut self, index: MirrorIndex, until: Instant) {
         let mirror = self.at_mut(index);
-        if mirror.state != Health::Dead {
-            mirror.state = Health::Resting { until };
-        }
+        mirror.state = match mirror.state {
+            Health::Dead => Health::Dead,
+            Health::Resting { until: old } => Health::Resting { until: old.max(until) },
+            Health::Usable => Health::Resting { until },
+        };
     }
 
     /// A failure that no other try will mend.

@@ -212,6 +212,11 @@ impl HttpDownload {
         self.settle(now);
     }
 
+    /// The wall clock jumped.
+    pub fn set_wall(&mut self, wall: WallClock) {
+        self.wall = wall;
+    }
+
     /// Something happened on the link of an exchange.
     pub fn handle_link(&mut self, now: Instant, slot: SlotKey, input: LinkInput) {
         if let Some(lease) = self.slots.get_mut(slot).and_then(Slot::lease_mut) {
