@@ -30,6 +30,25 @@ pub enum DiskOp {
         /// The directory as the user named it; the one place where a whole path stands.
         path: PathBuf,
     },
+    /// Opens a directory that lies in another one, and never follows a link. → [`DiskOk::OpenedDir`]
+    OpenSubdir {
+        /// The directory that it lies in.
+        parent: DirKey,
+        /// Its name there.
+        name: FileName,
+        /// The key that later operations use.
+        dir: DirKey,
+        /// Whether it is made where it is missing; otherwise that is [`DiskErrorKind::NotFound`].
+        create: bool,
+    },
+    /// Removes a directory if it is empty, else [`DiskErrorKind::NotEmpty`]; a missing one is not an error.
+    /// → [`DiskOk::Done`]
+    RemoveDir {
+        /// The directory that it lies in.
+        dir: DirKey,
+        /// Its name there.
+        name: FileName,
+    },
     /// Lets go of a directory. No completion.
     CloseDir {
         /// The directory.
@@ -42,8 +61,8 @@ pub enum DiskOp {
         /// The name.
         name: FileName,
     },
-    /// Opens a regular file for reading and writing, takes an exclusive lock on it, and never follows a link.
-    /// A file that another process has locked is [`DiskErrorKind::Locked`]. → [`DiskOk::Opened`]
+    /// Opens a regular file, for reading and writing unless the mode says otherwise, takes an exclusive lock on it, and
+    /// never follows a link. A file that another process has locked is [`DiskErrorKind::Locked`]. → [`DiskOk::Opened`]
     Open {
         /// The directory.
         dir: DirKey,
@@ -84,6 +103,22 @@ pub enum DiskOp {
         /// What; the parts follow each other without gaps.
         data: Vec<Bytes>,
     },
+    /// Writes as [`Write`](Self::Write) does, and feeds a digest as [`Hash`](Self::Hash) does with the same bytes, while
+    /// they are in the cache. → [`DiskOk::Hashed`]
+    WriteHashed {
+        /// The file.
+        file: FileKey,
+        /// Where, in bytes.
+        offset: u64,
+        /// What; the parts follow each other without gaps.
+        data: Vec<Bytes>,
+        /// The digest.
+        hash: HashKey,
+        /// The algorithm; the same in every operation with that key.
+        algorithm: HashAlgorithm,
+        /// Whether these are the last bytes of the digest.
+        finish: bool,
+    },
     /// Reads up to `len` bytes at `offset`; fewer only at the end of the file. → [`DiskOk::Data`]
     Read {
         /// The file.
@@ -104,6 +139,15 @@ pub enum DiskOp {
         input: HashInput,
         /// Whether these are the last.
         finish: bool,
+    },
+    /// Makes a digest of each of these parts of a file by itself. → [`DiskOk::Digests`], as many as there are parts.
+    HashSpans {
+        /// The file.
+        file: FileKey,
+        /// The algorithm.
+        algorithm: HashAlgorithm,
+        /// The parts.
+        spans: Vec<FileRange>,
     },
     /// Forgets a digest in progress. No completion.
     HashDrop {
@@ -148,6 +192,15 @@ impl DiskOp {
     }
 }
 
+/// A part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRange {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// How many bytes it has; fewer in the file is [`DiskErrorKind::UnexpectedEof`].
+    pub len: u64,
+}
+
 /// Whether a file must be new or must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -155,6 +208,8 @@ pub enum OpenMode {
     CreateNew,
     /// Fails with [`DiskErrorKind::NotFound`] where there is none.
     Existing,
+    /// As [`Existing`](Self::Existing), but for reading only and without a lock: it may be written by others meanwhile.
+    ReadOnly,
 }
 
 /// How room for a file is reserved before it is filled.
@@ -293,10 +348,17 @@ pub enum DiskOk {
         /// Whether what was written survives the death of this process on this machine (a local file system).
         local: bool,
     },
+    /// The directory is open.
+    OpenedDir {
+        /// Whether it was missing and has been made.
+        created: bool,
+    },
     /// Bytes read.
     Data(Bytes),
     /// The digest has taken its input; the digest itself where it was finished.
     Hashed(Option<Digest>),
+    /// A digest for each part, or why there is none.
+    Digests(Vec<Result<Digest, DiskError>>),
 }
 
 /// A file as [`DiskOp::Stat`] and [`DiskOp::Open`] see it.
@@ -361,6 +423,9 @@ pub enum DiskErrorKind {
     /// ENOTDIR.
     #[error("not a directory")]
     NotADirectory,
+    /// ENOTEMPTY.
+    #[error("the directory is not empty")]
+    NotEmpty,
     /// ENAMETOOLONG, or a name that this file system cannot hold.
     #[error("the file name is not possible here")]
     InvalidName,

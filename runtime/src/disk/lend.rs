@@ -46,6 +46,7 @@ impl DiskExecutor {
         self.queue(Job {
             key: DiskKey(u64::MAX),
             op,
+            parent: None,
             dir: None,
             file: Some(Arc::new(slot)),
             digest: None,

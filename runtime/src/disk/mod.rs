@@ -13,7 +13,7 @@ mod portable;
 #[cfg(unix)]
 mod unix;
 
-use gosh_dl_core::base::disk::{DirKey, DiskErrorKind, DiskOp, DiskResult, FileKey, HashKey};
+use gosh_dl_core::base::disk::{DirKey, DiskErrorKind, DiskOp, DiskResult, FileKey, HashAlgorithm, HashKey};
 use gosh_dl_core::engine::DiskKey;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -174,6 +174,8 @@ struct State {
 struct Job {
     key: DiskKey,
     op: DiskOp,
+    /// The directory that a directory lies in.
+    parent: Option<Arc<DirSlot>>,
     dir: Option<Arc<DirSlot>>,
     file: Option<Arc<FileSlot>>,
     digest: Option<Arc<Mutex<digest::State>>>,
@@ -215,15 +217,20 @@ impl Drop for FileSlot {
 impl State {
     /// Finds what an operation names. Keys come and go here, in the order of submission.
     fn resolve(&mut self, shared: &Arc<Shared>, key: DiskKey, op: DiskOp) -> Job {
-        let (mut dir, mut file, mut digest) = (None, None, None);
+        let (mut parent, mut dir, mut file, mut digest) = (None, None, None, None);
         match &op {
             DiskOp::OpenDir { dir: key, .. } => {
+                dir = Some(Arc::clone(self.dirs.entry(*key).or_default()));
+            }
+            DiskOp::OpenSubdir { parent: above, dir: key, .. } => {
+                parent = self.dirs.get(above).cloned();
                 dir = Some(Arc::clone(self.dirs.entry(*key).or_default()));
             }
             DiskOp::CloseDir { dir: key } => dir = self.dirs.remove(key),
             DiskOp::Stat { dir: key, .. }
             | DiskOp::SyncDir { dir: key }
             | DiskOp::Rename { dir: key, .. }
+            | DiskOp::RemoveDir { dir: key, .. }
             | DiskOp::Remove { dir: key, .. } => dir = self.dirs.get(key).cloned(),
             DiskOp::Open { dir: key, file: opened, .. } => {
                 dir = self.dirs.get(key).cloned();
@@ -247,20 +254,33 @@ impl State {
             | DiskOp::SetLen { file: key, .. }
             | DiskOp::Write { file: key, .. }
             | DiskOp::Read { file: key, .. }
+            | DiskOp::HashSpans { file: key, .. }
             | DiskOp::Sync { file: key } => file = self.files.get(key).cloned(),
-            DiskOp::Hash { hash, algorithm, input, .. } => {
+            DiskOp::Hash { hash, algorithm, input, finish } => {
                 if let gosh_dl_core::base::disk::HashInput::File { file: key, .. } = input {
                     file = self.files.get(key).cloned();
                 }
-                let state = || Arc::new(Mutex::new(digest::State::new(*algorithm)));
-                digest = Some(Arc::clone(self.digests.entry(*hash).or_insert_with(state)));
+                digest = Some(self.digest(*hash, *algorithm, *finish));
+            }
+            DiskOp::WriteHashed { file: key, hash, algorithm, finish, .. } => {
+                file = self.files.get(key).cloned();
+                digest = Some(self.digest(*hash, *algorithm, *finish));
             }
             DiskOp::HashDrop { hash } => digest = self.digests.remove(hash),
         }
-        if let DiskOp::Hash { hash, finish: true, .. } = &op {
-            self.digests.remove(hash);
-        }
-        Job { key, op, dir, file, digest, reader: None }
+        Job { key, op, parent, dir, file, digest, reader: None }
+    }
+
+    /// The digest of that key, which is new where there is none, and forgotten where it is finished.
+    fn digest(&mut self, hash: HashKey, algorithm: HashAlgorithm, finish: bool) -> Arc<Mutex<digest::State>> {
+        let known = if finish { self.digests.remove(&hash) } else { self.digests.get(&hash).cloned() };
+        known.unwrap_or_else(|| {
+            let digest = Arc::new(Mutex::new(digest::State::new(algorithm)));
+            if !finish {
+                self.digests.insert(hash, Arc::clone(&digest));
+            }
+            digest
+        })
     }
 
     /// Two threads keep two cores busy; a thread that only waits for the device does not count.
@@ -366,7 +386,7 @@ impl Opens {
     fn of(op: &DiskOp) -> Self {
         match op {
             DiskOp::Open { file, .. } => Self::File(*file),
-            DiskOp::OpenDir { dir, .. } => Self::Dir(*dir),
+            DiskOp::OpenDir { dir, .. } | DiskOp::OpenSubdir { dir, .. } => Self::Dir(*dir),
             _ => Self::Nothing,
         }
     }
@@ -383,7 +403,9 @@ fn waits_for_device(op: &DiskOp) -> bool {
             | DiskOp::SyncDir { .. }
             | DiskOp::Allocate { .. }
             | DiskOp::OpenDir { .. }
+            | DiskOp::OpenSubdir { create: true, .. }
             | DiskOp::Remove { .. }
+            | DiskOp::RemoveDir { .. }
     )
 }
 

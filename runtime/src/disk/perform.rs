@@ -1,12 +1,12 @@
 //! How each operation is performed.
 
 use super::error::disk_error;
-use super::{DirSlot, FileSlot, Job, Shared, platform};
+use super::{DirSlot, FileSlot, Job, Shared, digest, platform};
 use bytes::{Bytes, BytesMut};
 use gosh_dl_core::base::FileName;
 use gosh_dl_core::base::disk::{
-    AllocationMode, DiskError, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileIdentity, FileStat, HashInput,
-    OpenMode,
+    AllocationMode, DiskError, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileIdentity, FileRange, FileStat,
+    HashAlgorithm, HashInput, OpenMode,
 };
 use std::fs::{File, TryLockError};
 use std::io;
@@ -15,9 +15,22 @@ use std::sync::{Arc, PoisonError};
 
 impl Job {
     pub(super) fn perform(self, shared: &Shared) -> DiskResult {
-        let Self { op, dir, file, digest, .. } = self;
-        let named = Named { dir, file };
+        let Self { op, parent, dir, file, digest, .. } = self;
+        let named = Named { parent, dir, file };
         match op {
+            DiskOp::OpenSubdir { name, create, .. } => named.open_subdir(&name, create),
+            DiskOp::RemoveDir { name, .. } => match named.dir()?.remove_dir(&name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(DiskOk::Done),
+                result => done(result),
+            },
+            DiskOp::WriteHashed { offset, data, finish, .. } => {
+                let digest = digest.ok_or(DiskErrorKind::Io)?;
+                let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+                data.iter().for_each(|part| digest.update(part));
+                platform::write_all_at(named.file()?, offset, &data).map_err(lift)?;
+                Ok(DiskOk::Hashed(finish.then(|| digest.finish().ok_or(DiskErrorKind::Io)).transpose()?))
+            }
+            DiskOp::HashSpans { algorithm, spans, .. } => named.hash_spans(algorithm, &spans),
             DiskOp::OpenDir { path, .. } => named.open_dir(&path),
             DiskOp::Close { .. } | DiskOp::CloseDir { .. } | DiskOp::HashDrop { .. } => Ok(DiskOk::Done),
             DiskOp::Stat { name, .. } => named.dir()?.stat(&name).map(DiskOk::Found).map_err(lift),
@@ -32,7 +45,8 @@ impl Job {
                 match input {
                     HashInput::Memory(parts) => parts.iter().for_each(|part| digest.update(part)),
                     HashInput::File { offset, len, .. } => {
-                        read_blocks(named.file()?, offset, len, |block| digest.update(block))?;
+                        let mut block = Vec::new();
+                        read_blocks(named.file()?, offset, len, &mut block, |block| digest.update(block))?;
                     }
                 }
                 Ok(DiskOk::Hashed(finish.then(|| digest.finish().ok_or(DiskErrorKind::Io)).transpose()?))
@@ -52,6 +66,7 @@ impl Job {
 
 /// What an operation names.
 struct Named {
+    parent: Option<Arc<DirSlot>>,
     dir: Option<Arc<DirSlot>>,
     file: Option<Arc<FileSlot>>,
 }
@@ -78,6 +93,29 @@ impl Named {
         Ok(DiskOk::Done)
     }
 
+    fn open_subdir(&self, name: &FileName, create: bool) -> DiskResult {
+        let slot = self.dir.as_ref().ok_or(DiskErrorKind::Io)?;
+        let parent = self.parent.as_ref().and_then(|slot| slot.dir.get()).ok_or(DiskErrorKind::NotFound)?;
+        let created = create && parent.make_dir(name).map_err(lift)?;
+        let dir = parent.subdir(name).map_err(lift)?;
+        let _already = slot.dir.set(dir);
+        Ok(DiskOk::OpenedDir { created })
+    }
+
+    /// Each part by itself; one that cannot be read leaves the others alone.
+    fn hash_spans(&self, algorithm: HashAlgorithm, spans: &[FileRange]) -> DiskResult {
+        let file = self.file()?;
+        let mut digest = digest::State::new(algorithm);
+        let mut block = Vec::new();
+        let one = |span: &FileRange| {
+            let result = read_blocks(file, span.offset, span.len, &mut block, |block| digest.update(block));
+            // The state starts afresh, also after one that failed.
+            let digest = digest.finish().ok_or(DiskErrorKind::Io)?;
+            result.map(|()| digest)
+        };
+        Ok(DiskOk::Digests(spans.iter().map(one).collect()))
+    }
+
     fn open(&self, shared: &Shared, name: &FileName, mode: OpenMode) -> DiskResult {
         let slot = self.file.as_ref().ok_or(DiskErrorKind::Io)?;
         let file = self.dir()?.open(name, mode).map_err(lift)?;
@@ -85,7 +123,9 @@ impl Named {
         if !stat.regular {
             return Err(DiskErrorKind::NotRegular.into());
         }
-        lock(shared, &file)?;
+        if mode != OpenMode::ReadOnly {
+            lock(shared, &file)?;
+        }
         // Whoever had it locked may have renamed or removed it before it let go: then this is no longer that name.
         let now = self.dir()?.stat(name).map_err(lift)?;
         if now.map(|found| found.identity) != Some(stat.identity) {
@@ -162,8 +202,17 @@ fn lock(shared: &Shared, file: &File) -> Result<(), DiskError> {
 }
 
 /// Reads `len` bytes from `offset`, block by block.
-fn read_blocks(file: &File, mut offset: u64, len: u64, mut each: impl FnMut(&[u8])) -> Result<(), DiskError> {
-    let mut block = vec![0; usize::try_from(len).unwrap_or(READ_BLOCK).min(READ_BLOCK)];
+fn read_blocks(
+    file: &File,
+    mut offset: u64,
+    len: u64,
+    block: &mut Vec<u8>,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), DiskError> {
+    let size = usize::try_from(len).unwrap_or(READ_BLOCK).min(READ_BLOCK);
+    if block.len() < size {
+        block.resize(size, 0);
+    }
     let mut left = len;
     while left > 0 {
         let want = usize::try_from(left).unwrap_or(READ_BLOCK).min(READ_BLOCK);

@@ -1,7 +1,7 @@
 //! Files by std alone, for platforms without `openat`.
 //!
 //! What is weaker here than on Unix: a directory is its path, so whoever can replace the directory can redirect what
-//! is opened later; links are looked for before a file is opened, not by the opening itself; a rename without
+//! is opened later; links are looked for before a file or a directory is opened, not by the opening itself; a rename without
 //! replacing checks first; there is no file identity, so a file is recognised by its name alone; and directories are
 //! not synced.
 
@@ -25,6 +25,26 @@ impl Dir {
         }
     }
 
+    pub(super) fn subdir(&self, name: &FileName) -> io::Result<Self> {
+        let path = self.0.join(name.as_str());
+        match path.symlink_metadata()?.is_dir() {
+            true => Ok(Self(path)),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    pub(super) fn make_dir(&self, name: &FileName) -> io::Result<bool> {
+        match std::fs::create_dir(self.0.join(name.as_str())) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn remove_dir(&self, name: &FileName) -> io::Result<()> {
+        std::fs::remove_dir(self.0.join(name.as_str()))
+    }
+
     pub(super) fn stat(&self, name: &FileName) -> io::Result<Option<FileStat>> {
         match self.0.join(name.as_str()).symlink_metadata() {
             Ok(metadata) => Ok(Some(from_metadata(&metadata))),
@@ -34,11 +54,15 @@ impl Dir {
     }
 
     pub(super) fn open(&self, name: &FileName, mode: OpenMode) -> io::Result<File> {
-        if mode == OpenMode::Existing && self.stat(name)?.is_some_and(|found| !found.regular) {
+        if mode != OpenMode::CreateNew && self.stat(name)?.is_some_and(|found| !found.regular) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let create = mode == OpenMode::CreateNew;
-        OpenOptions::new().read(true).write(true).create_new(create).open(self.0.join(name.as_str()))
+        let (create, path) = (mode == OpenMode::CreateNew, self.0.join(name.as_str()));
+        match OpenOptions::new().read(true).write(true).create_new(create).open(&path) {
+            // Some systems sync only what could be written, so even what is only read is opened so where that is allowed.
+            Err(error) if mode == OpenMode::ReadOnly && is_refused(&error) => File::open(&path),
+            result => result,
+        }
     }
 
     pub(super) fn rename(&self, from: &FileName, to: &FileName, replace: bool) -> io::Result<()> {
@@ -56,6 +80,10 @@ impl Dir {
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 pub(super) fn stat(file: &File) -> io::Result<FileStat> {

@@ -4,7 +4,7 @@ use super::*;
 use bytes::Bytes;
 use gosh_dl_core::base::FileName;
 use gosh_dl_core::base::disk::{
-    AllocationMode, Digest, DiskError, DiskOk, FileStat, HashAlgorithm, HashInput, OpenMode,
+    AllocationMode, Digest, DiskError, DiskOk, FileRange, FileStat, HashAlgorithm, HashInput, OpenMode,
 };
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::path::Path;
@@ -421,6 +421,14 @@ fn the_portable_files_do_the_same() {
     assert_eq!(&read[..4], b"\0abc");
     assert_eq!(portable::stat(&file).unwrap().len, 6);
     assert!(!portable::is_local(&file) && portable::allocate(&file, 1).is_err());
+    assert_eq!((handle.make_dir(&name("sub")).unwrap(), handle.make_dir(&name("sub")).unwrap()), (true, false));
+    let below = handle.subdir(&name("sub")).unwrap();
+    below.open(&name("f"), OpenMode::CreateNew).unwrap();
+    assert!(handle.remove_dir(&name("sub")).is_err(), "not empty");
+    below.remove(&name("f")).unwrap();
+    handle.remove_dir(&name("sub")).unwrap();
+    symlink(dir.path(), dir.path().join("astray")).unwrap();
+    assert!(handle.subdir(&name("astray")).is_err() && handle.subdir(&name("sub")).is_err());
     std::fs::write(dir.path().join("b"), b"").unwrap();
     assert!(handle.rename(&name("a"), &name("b"), false).is_err());
     handle.rename(&name("a"), &name("b"), true).unwrap();
@@ -445,4 +453,109 @@ fn what_was_never_open_is_not_kept() {
     fixture.create("a");
     let state = fixture.disk.shared.state();
     assert_eq!((state.files.len(), state.dirs.len()), (1, 1));
+}
+
+fn subdir(
+    fixture: &mut Fixture,
+    parent: DirKey,
+    text: &str,
+    dir: DirKey,
+    create: bool,
+) -> Result<bool, DiskErrorKind> {
+    match fixture.run(DiskOp::OpenSubdir { parent, name: name(text), dir, create }) {
+        Ok(DiskOk::OpenedDir { created }) => Ok(created),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.kind),
+    }
+}
+
+#[test]
+fn a_directory_in_a_directory_is_made_and_opened_and_no_link_is_followed() {
+    let mut fixture = Fixture::new();
+    let (a, b) = (DirKey(2), DirKey(3));
+    assert_eq!(subdir(&mut fixture, DIR, "a", a, false), Err(DiskErrorKind::NotFound));
+    assert_eq!(subdir(&mut fixture, DIR, "a", a, true), Ok(true));
+    assert_eq!(subdir(&mut fixture, DIR, "a", DirKey(9), true), Ok(false));
+    assert_eq!(subdir(&mut fixture, a, "b", b, true), Ok(true));
+    fixture.run(DiskOp::Open { dir: b, name: name("f"), file: FILE, mode: OpenMode::CreateNew }).unwrap();
+    assert!(fixture.path("a/b/f").is_file());
+    fixture.run(DiskOp::SyncDir { dir: b }).unwrap();
+    symlink(fixture.path("a"), fixture.path("link")).unwrap();
+    std::fs::write(fixture.path("file"), b"").unwrap();
+    for taken in ["link", "file"] {
+        for create in [false, true] {
+            let refused = subdir(&mut fixture, DIR, taken, DirKey(4), create);
+            assert_eq!(refused, Err(DiskErrorKind::NotADirectory), "{taken}");
+        }
+    }
+    // Wherever the name now leads, the handle stays where it was.
+    std::fs::rename(fixture.path("a"), fixture.path("elsewhere")).unwrap();
+    assert_eq!(subdir(&mut fixture, a, "c", DirKey(5), true), Ok(true));
+    assert!(fixture.path("elsewhere/c").is_dir());
+}
+
+#[test]
+fn only_an_empty_directory_is_removed() {
+    let mut fixture = Fixture::new();
+    assert_eq!(subdir(&mut fixture, DIR, "a", DirKey(2), true), Ok(true));
+    std::fs::write(fixture.path("a/f"), b"").unwrap();
+    let remove = |text: &str| DiskOp::RemoveDir { dir: DIR, name: name(text) };
+    assert_eq!(kind(fixture.run(remove("a"))), DiskErrorKind::NotEmpty);
+    std::fs::remove_file(fixture.path("a/f")).unwrap();
+    assert_eq!(fixture.run(remove("a")), Ok(DiskOk::Done));
+    assert_eq!(fixture.run(remove("a")), Ok(DiskOk::Done), "gone already");
+    std::fs::write(fixture.path("f"), b"").unwrap();
+    assert_eq!(kind(fixture.run(remove("f"))), DiskErrorKind::NotADirectory);
+}
+
+#[test]
+fn what_is_written_is_hashed_in_the_same_operation() {
+    let mut fixture = Fixture::new();
+    fixture.create("f");
+    let write = |offset, data: &'static [u8], finish| DiskOp::WriteHashed {
+        file: FILE,
+        offset,
+        data: vec![Bytes::from_static(data)],
+        hash: HashKey(1),
+        algorithm: HashAlgorithm::Sha1,
+        finish,
+    };
+    assert_eq!(fixture.run(write(10, b"a", false)), Ok(DiskOk::Hashed(None)));
+    let Ok(DiskOk::Hashed(Some(digest))) = fixture.run(write(11, b"bc", true)) else { panic!("no digest") };
+    assert_eq!(digest.to_string(), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    let Ok(DiskOk::Hashed(Some(digest))) = fixture.run(write(0, b"abc", true)) else { panic!("no digest") };
+    assert_eq!(digest.to_string(), "a9993e364706816aba3e25717850c26c9cd0d89d", "the key starts afresh");
+    assert_eq!(std::fs::read(fixture.path("f")).unwrap(), b"abc\0\0\0\0\0\0\0abc");
+}
+
+#[test]
+fn parts_of_a_file_are_hashed_by_themselves() {
+    let mut fixture = Fixture::new();
+    let content: Vec<u8> = (0..1_000_000u32).map(|at| (at * 7 % 251) as u8).collect();
+    std::fs::write(fixture.path("f"), &content).unwrap();
+    fixture.open(FILE, "f", OpenMode::ReadOnly).unwrap();
+    let spans = [(0, 600_000), (999_999, 2), (600_000, 400_000), (5, 0)];
+    let spans = spans.map(|(offset, len)| FileRange { offset, len }).to_vec();
+    let result = fixture.run(DiskOp::HashSpans { file: FILE, algorithm: HashAlgorithm::Sha1, spans });
+    let Ok(DiskOk::Digests(digests)) = result else { panic!("{result:?}") };
+    let sha1 = |bytes: &[u8]| {
+        let mut state = digest::State::new(HashAlgorithm::Sha1);
+        state.update(bytes);
+        state.finish().ok_or(DiskErrorKind::Io.into())
+    };
+    let short: Result<Digest, DiskError> = Err(DiskErrorKind::UnexpectedEof.into());
+    assert_eq!(digests, [sha1(&content[..600_000]), short, sha1(&content[600_000..]), sha1(b"")]);
+}
+
+#[test]
+fn what_is_opened_for_reading_needs_no_permission_to_write_and_no_lock() {
+    let mut fixture = Fixture::new();
+    fixture.create("f");
+    assert!(fixture.open(FileKey(2), "f", OpenMode::ReadOnly).is_ok(), "locked by the first");
+    let write = DiskOp::Write { file: FileKey(2), offset: 0, data: vec![Bytes::from_static(b"x")] };
+    assert!(fixture.run(write).is_err());
+    assert_eq!(fixture.open(FileKey(3), "g", OpenMode::ReadOnly), Err(DiskErrorKind::NotFound));
+    symlink("f", fixture.path("link")).unwrap();
+    assert_eq!(fixture.open(FileKey(3), "link", OpenMode::ReadOnly), Err(DiskErrorKind::NotRegular));
+    fixture.run(DiskOp::Sync { file: FileKey(2) }).unwrap();
 }

@@ -21,6 +21,31 @@ impl Dir {
         Ok(Self(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
     }
 
+    /// A directory that lies in this one, and is no link.
+    pub(super) fn subdir(&self, name: &FileName) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.0, name.as_str(), flags, Mode::empty()) {
+            Ok(dir) => Ok(Self(dir)),
+            // Of a link, some systems say that it is one.
+            Err(Errno::LOOP | Errno::MLINK) => Err(Errno::NOTDIR.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a directory in this one; says whether there was nothing of that name.
+    pub(super) fn make_dir(&self, name: &FileName) -> io::Result<bool> {
+        match rustix::fs::mkdirat(&self.0, name.as_str(), Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a directory that lies in this one and is empty.
+    pub(super) fn remove_dir(&self, name: &FileName) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name.as_str(), AtFlags::REMOVEDIR)?)
+    }
+
     pub(super) fn stat(&self, name: &FileName) -> io::Result<Option<FileStat>> {
         match rustix::fs::statat(&self.0, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(from_stat(&stat))),
@@ -31,10 +56,11 @@ impl Dir {
 
     pub(super) fn open(&self, name: &FileName, mode: OpenMode) -> io::Result<File> {
         // O_NONBLOCK keeps a FIFO in the way from blocking the thread; on a regular file it does nothing.
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let flags = match mode {
-            OpenMode::CreateNew => flags | OFlags::CREATE | OFlags::EXCL,
-            OpenMode::Existing => flags,
+            OpenMode::CreateNew => flags | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            OpenMode::Existing => flags | OFlags::RDWR,
+            OpenMode::ReadOnly => flags | OFlags::RDONLY,
         };
         let mode = Mode::from_raw_mode(0o666);
         let open = || rustix::fs::openat(&self.0, name.as_str(), flags, mode);

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// The kinds of operations that faults and latencies are set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpClass {
-    /// `OpenDir`.
+    /// `OpenDir` and `OpenSubdir`.
     OpenDir,
     /// `Stat`.
     Stat,
@@ -27,11 +27,11 @@ pub enum OpClass {
     Open,
     /// `Allocate` and `SetLen`.
     Resize,
-    /// `Write`.
+    /// `Write` and `WriteHashed`.
     Write,
     /// `Read`.
     Read,
-    /// `Hash`.
+    /// `Hash` and `HashSpans`.
     Hash,
     /// `Sync`.
     Sync,
@@ -39,7 +39,7 @@ pub enum OpClass {
     SyncDir,
     /// `Rename`.
     Rename,
-    /// `Remove`.
+    /// `Remove` and `RemoveDir`.
     Remove,
 }
 
@@ -49,9 +49,11 @@ pub struct Disk {
     rng: Rng,
     files: BTreeMap<u64, File>,
     folders: BTreeMap<PathBuf, Folder>,
+    /// Directories that were made below others, which have entries for them.
+    made: BTreeSet<PathBuf>,
     next_inode: u64,
     dirs: BTreeMap<DirKey, PathBuf>,
-    open: BTreeMap<FileKey, u64>,
+    open: BTreeMap<FileKey, Held>,
     hashes: BTreeMap<HashKey, Hasher>,
     locked: BTreeSet<u64>,
     under_way: BTreeMap<u64, (DiskKey, Work)>,
@@ -72,6 +74,14 @@ pub struct Disk {
     pub bytes_read: u64,
     /// How many operations of each kind were asked for.
     pub counts: BTreeMap<OpClass, u64>,
+}
+
+/// An open file.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    inode: u64,
+    /// Whether it is locked, and may be written.
+    locked: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +109,7 @@ impl Disk {
             rng,
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
+            made: BTreeSet::new(),
             next_inode: 1,
             dirs: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -176,9 +187,29 @@ impl Disk {
             folder.crash(mode, &mut self.rng);
         }
         if mode != CrashMode::Kill {
+            self.drop_lost_folders();
             let named: BTreeSet<u64> =
                 self.folders.values().flat_map(Folder::names).map(|(_, entry)| entry.inode()).collect();
             self.files.retain(|inode, _| named.contains(inode));
+        }
+    }
+
+    /// A directory whose own name did not survive is gone with all that is in it.
+    fn drop_lost_folders(&mut self) {
+        // Those above come before those below.
+        let made: Vec<PathBuf> = self.made.iter().cloned().collect();
+        for path in made {
+            let is_there = path.parent().zip(path.file_name()).is_some_and(|(parent, name)| {
+                let name = name.to_str().and_then(FileName::new);
+                let folder = self.folders.get(parent);
+                folder
+                    .zip(name)
+                    .is_some_and(|(folder, name)| matches!(folder.find(&name), Some(Entry::Folder(_))))
+            });
+            if !is_there {
+                self.folders.remove(&path);
+                self.made.remove(&path);
+            }
         }
     }
 
@@ -199,6 +230,24 @@ impl Disk {
         let inode = self.new_inode();
         self.files.insert(inode, File::durable(content));
         self.folder(dir.as_ref()).put_durably(file_name(name), Entry::File(inode));
+    }
+
+    /// Another program makes a directory below another one, durably.
+    ///
+    /// # Panics
+    ///
+    /// Where `name` is not a safe file name.
+    pub fn make_dir(&mut self, dir: impl AsRef<Path>, name: &str) {
+        let inode = self.new_inode();
+        self.folder(dir.as_ref()).put_durably(file_name(name), Entry::Folder(inode));
+        let path = dir.as_ref().join(name);
+        self.folder(&path);
+        self.made.insert(path);
+    }
+
+    /// Whether there is such a directory.
+    pub fn has_dir(&self, dir: impl AsRef<Path>) -> bool {
+        self.folders.contains_key(dir.as_ref())
     }
 
     /// Another program puts something there that is not a regular file.

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 pub enum Entry {
     /// A regular file with this inode number.
     File(u64),
-    /// A link, directory or device.
+    /// A directory that the engine can open.
+    Folder(u64),
+    /// A link or device.
     Irregular(u64),
 }
 
@@ -17,7 +19,7 @@ impl Entry {
     /// The inode number.
     pub const fn inode(self) -> u64 {
         match self {
-            Self::File(inode) | Self::Irregular(inode) => inode,
+            Self::File(inode) | Self::Folder(inode) | Self::Irregular(inode) => inode,
         }
     }
 }
@@ -52,6 +54,11 @@ impl Folder {
     /// Whether a power cut would leave some name for this inode, for certain.
     pub fn names_durably(&self, inode: u64) -> bool {
         self.durable.values().any(|entry| entry.inode() == inode)
+    }
+
+    /// Whether there is no name in it.
+    pub fn is_empty(&self) -> bool {
+        self.current.is_empty()
     }
 
     /// All names, in order.

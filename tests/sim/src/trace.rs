@@ -62,6 +62,14 @@ impl Trace {
                 let len = self.fold_all(data);
                 self.note(now, format_args!("-> disk {} write {} at {offset}, {len} bytes", key.0, file.0));
             }
+            Output::Disk { key, op: DiskOp::WriteHashed { file, offset, data, hash, finish, .. } } => {
+                let len = self.fold_all(data);
+                let (key, file) = (key.0, file.0);
+                let what = format_args!(
+                    "-> disk {key} write {file} at {offset}, {len} bytes, {hash:?}, finish {finish}"
+                );
+                self.note(now, what);
+            }
             Output::Disk { key, op: DiskOp::Hash { hash, input: HashInput::Memory(data), finish, .. } } => {
                 let len = self.fold_all(data);
                 self.note(now, format_args!("-> disk {} {hash:?}, {len} bytes, finish {finish}", key.0));

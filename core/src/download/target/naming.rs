@@ -200,7 +200,7 @@ impl Target {
                 self.forget_progress();
                 self.open(OpenMode::CreateNew);
             }
-            (OpenMode::Existing, _) => self.leave_for(DiskAction::Open, error),
+            (OpenMode::Existing | OpenMode::ReadOnly, _) => self.leave_for(DiskAction::Open, error),
             (OpenMode::CreateNew, _) => self.leave_for(DiskAction::Create, error),
         }
     }

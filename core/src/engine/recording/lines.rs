@@ -47,6 +47,10 @@ pub fn output_line(output: &Output) -> String {
         } => {
             format!("disk {} {hash:?} {algorithm}, {} bytes, finish {finish}", key.0, len(data))
         }
+        Output::Disk { key, op: DiskOp::WriteHashed { file, offset, data, hash, finish, .. } } => {
+            let len = len(data);
+            format!("disk {} write {file:?} at {offset}, {len} bytes, {hash:?}, finish {finish}", key.0)
+        }
         Output::Disk { key, op } => format!("disk {} {op:?}", key.0),
         Output::Store { batch, ops } => {
             let ops: Vec<String> = ops.iter().map(op_line).collect();

@@ -134,6 +134,7 @@ choice!(DiskErrorKind {
     10 => TooManyFiles,
     11 => UnexpectedEof,
     12 => Io,
+    13 => NotEmpty,
 });
 choice!(StoreError {
     0 => InUse,
@@ -171,6 +172,14 @@ impl Field for DiskOk {
                 out.push(4);
                 digest.put(out);
             }
+            Self::OpenedDir { created } => {
+                out.push(5);
+                created.put(out);
+            }
+            Self::Digests(digests) => {
+                out.push(6);
+                digests.put(out);
+            }
         }
     }
 
@@ -181,6 +190,8 @@ impl Field for DiskOk {
             2 => Self::Opened { stat: Field::take(from)?, local: Field::take(from)? },
             3 => Self::Data(Bytes::from(vec![0; super::payload::taken_len(from)?])),
             4 => Self::Hashed(Field::take(from)?),
+            5 => Self::OpenedDir { created: Field::take(from)? },
+            6 => Self::Digests(Field::take(from)?),
             _ => return Err(RecordingError::Choice("DiskOk")),
         })
     }

@@ -1,14 +1,14 @@
 //! What each disk operation does to files and directories.
 
-use super::{Disk, OpClass, Work};
+use super::{Disk, Held, OpClass, Work};
 use crate::digest::Hasher;
 use crate::folder::Entry;
 use crate::image::File;
 use bytes::Bytes;
 use gosh_dl_core::base::FileName;
 use gosh_dl_core::base::disk::{
-    AllocationMode, DirKey, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileIdentity, FileKey, FileStat,
-    HashInput, OpenMode,
+    AllocationMode, DirKey, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileIdentity, FileKey, FileRange,
+    FileStat, HashInput, OpenMode,
 };
 use std::path::Path;
 
@@ -30,7 +30,7 @@ impl Disk {
 
     pub(super) fn prepare(&mut self, class: OpClass, op: DiskOp) -> Work {
         let inode = file_key(&op).map(|file| {
-            *self.open.get(&file).unwrap_or_else(|| panic!("{op:?} names a file that is not open"))
+            self.open.get(&file).unwrap_or_else(|| panic!("{op:?} names a file that is not open")).inode
         });
         let path = dir_key(&op).map(|dir| {
             self.dirs.get(&dir).unwrap_or_else(|| panic!("{op:?} names a directory that is not open")).clone()
@@ -49,7 +49,7 @@ impl Disk {
         if self.fault(OpClass::Read).is_some() {
             return None;
         }
-        let image = self.files.get(self.open.get(&file)?)?.current();
+        let image = self.files.get(&self.open.get(&file)?.inode)?.current();
         let end = offset.checked_add(u64::from(len)).filter(|end| *end <= image.len())?;
         let bytes = image.read(offset..end);
         self.bytes_read += u64::from(len);
@@ -82,9 +82,17 @@ impl Disk {
             return Err(DiskErrorKind::ReadOnly.into());
         }
         match work.op {
-            DiskOp::OpenDir { .. } | DiskOp::Stat { .. } | DiskOp::Open { .. } => self.perform_open(work),
-            DiskOp::Rename { .. } | DiskOp::Remove { .. } | DiskOp::SyncDir { .. } => self.perform_name(work),
+            DiskOp::OpenDir { .. }
+            | DiskOp::OpenSubdir { .. }
+            | DiskOp::Stat { .. }
+            | DiskOp::Open { .. } => self.perform_open(work),
+            DiskOp::Rename { .. }
+            | DiskOp::Remove { .. }
+            | DiskOp::RemoveDir { .. }
+            | DiskOp::SyncDir { .. } => self.perform_name(work),
             DiskOp::Hash { .. } => self.perform_hash(work),
+            DiskOp::WriteHashed { .. } => self.perform_write_hashed(work),
+            DiskOp::HashSpans { .. } => self.perform_hash_spans(work),
             _ => self.perform_file(work),
         }
     }
@@ -100,6 +108,7 @@ impl Disk {
                 assert!(self.dirs.insert(dir, path).is_none(), "{dir:?} is used twice");
                 Ok(DiskOk::Done)
             }
+            DiskOp::OpenSubdir { name, dir, create, .. } => self.open_subdir(&work.path, &name, dir, create),
             DiskOp::Stat { name, .. } => {
                 let entry = self.folder(&work.path).find(&name);
                 Ok(DiskOk::Found(entry.map(|entry| self.stat(entry))))
@@ -109,12 +118,31 @@ impl Disk {
         }
     }
 
+    fn open_subdir(&mut self, parent: &Path, name: &FileName, dir: DirKey, create: bool) -> DiskResult {
+        let path = parent.join(name.as_str());
+        let created = match self.folder(parent).find(name) {
+            Some(Entry::Folder(_)) => false,
+            Some(_) => return Err(DiskErrorKind::NotADirectory.into()),
+            None if !create => return Err(DiskErrorKind::NotFound.into()),
+            None if self.read_only => return Err(DiskErrorKind::ReadOnly.into()),
+            None => {
+                let inode = self.new_inode();
+                self.folder(parent).put(name.clone(), Entry::Folder(inode));
+                self.made.insert(path.clone());
+                true
+            }
+        };
+        self.folder(&path);
+        assert!(self.dirs.insert(dir, path).is_none(), "{dir:?} is used twice");
+        Ok(DiskOk::OpenedDir { created })
+    }
+
     fn open_file(&mut self, dir: &Path, name: &FileName, file: FileKey, mode: OpenMode) -> DiskResult {
         let entry = match (self.folder(dir).find(name), mode) {
             (Some(_), OpenMode::CreateNew) => return Err(DiskErrorKind::Exists.into()),
-            (None, OpenMode::Existing) => return Err(DiskErrorKind::NotFound.into()),
-            (Some(Entry::Irregular(_)), _) => return Err(DiskErrorKind::NotRegular.into()),
-            (Some(entry), OpenMode::Existing) => entry,
+            (None, OpenMode::Existing | OpenMode::ReadOnly) => return Err(DiskErrorKind::NotFound.into()),
+            (Some(Entry::Folder(_) | Entry::Irregular(_)), _) => return Err(DiskErrorKind::NotRegular.into()),
+            (Some(entry), OpenMode::Existing | OpenMode::ReadOnly) => entry,
             (None, OpenMode::CreateNew) => {
                 let inode = self.new_inode();
                 self.files.insert(inode, File::default());
@@ -123,10 +151,12 @@ impl Disk {
             }
         };
         let inode = entry.inode();
-        if self.locked.contains(&inode) || self.open.values().any(|held| *held == inode) {
+        let locked = mode != OpenMode::ReadOnly;
+        let is_taken = || self.open.values().any(|held| held.locked && held.inode == inode);
+        if locked && (self.locked.contains(&inode) || is_taken()) {
             return Err(DiskErrorKind::Locked.into());
         }
-        assert!(self.open.insert(file, inode).is_none(), "{file:?} is used twice");
+        assert!(self.open.insert(file, Held { inode, locked }).is_none(), "{file:?} is used twice");
         Ok(DiskOk::Opened { stat: self.stat(entry), local: self.local })
     }
 
@@ -147,9 +177,29 @@ impl Disk {
                     return Err(DiskErrorKind::NotFound.into());
                 }
             }
-            DiskOp::Remove { name, .. } => folder.remove(&name),
+            DiskOp::Remove { name, .. } => match folder.find(&name) {
+                Some(Entry::Folder(_)) => return Err(DiskErrorKind::NotRegular.into()),
+                _ => folder.remove(&name),
+            },
+            DiskOp::RemoveDir { name, .. } => return self.remove_dir(&work.path, &name),
             _ => folder.sync(work.barrier),
         }
+        Ok(DiskOk::Done)
+    }
+
+    fn remove_dir(&mut self, parent: &Path, name: &FileName) -> DiskResult {
+        let path = parent.join(name.as_str());
+        match self.folder(parent).find(name) {
+            None => return Ok(DiskOk::Done),
+            Some(Entry::Folder(_)) if !self.folder(&path).is_empty() => {
+                return Err(DiskErrorKind::NotEmpty.into());
+            }
+            Some(Entry::Folder(_)) => {}
+            Some(_) => return Err(DiskErrorKind::NotADirectory.into()),
+        }
+        self.folder(parent).remove(name);
+        self.folders.remove(&path);
+        self.made.remove(&path);
         Ok(DiskOk::Done)
     }
 
@@ -219,6 +269,39 @@ impl Disk {
     }
 }
 
+impl Disk {
+    fn perform_write_hashed(&mut self, work: Work) -> DiskResult {
+        let DiskOp::WriteHashed { file, offset, ref data, hash, algorithm, finish } = work.op else {
+            return Err(DiskErrorKind::Io.into());
+        };
+        let input = HashInput::Memory(data.clone());
+        let write = DiskOp::Write { file, offset, data: data.clone() };
+        let digest = DiskOp::Hash { hash, algorithm, input, finish };
+        let as_op = |op| Work { op, inode: work.inode, path: Default::default(), barrier: 0, fault: None };
+        self.perform_file(as_op(write))?;
+        self.perform_hash(as_op(digest))
+    }
+
+    fn perform_hash_spans(&mut self, work: Work) -> DiskResult {
+        let DiskOp::HashSpans { algorithm, ref spans, .. } = work.op else {
+            return Err(DiskErrorKind::Io.into());
+        };
+        let image = self.file(&work).ok_or(DiskErrorKind::Io)?.current();
+        let one = |span: &FileRange| {
+            let end = span.offset.saturating_add(span.len);
+            if image.len() < end {
+                return Err(DiskErrorKind::UnexpectedEof.into());
+            }
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(&image.read(span.offset..end));
+            Ok(hasher.finish())
+        };
+        let digests: Vec<_> = spans.iter().map(one).collect();
+        self.bytes_read += spans.iter().map(|span| span.len).sum::<u64>();
+        Ok(DiskOk::Digests(digests))
+    }
+}
+
 fn write(file: &mut File, offset: u64, data: &[Bytes], len: u64, room: u64) -> DiskResult {
     if file.growth(offset..offset + len) > room {
         return Err(DiskErrorKind::Full.into());
@@ -230,17 +313,17 @@ fn write(file: &mut File, offset: u64, data: &[Bytes], len: u64, room: u64) -> D
 pub(super) fn class(op: &DiskOp) -> Option<OpClass> {
     Some(match op {
         DiskOp::Close { .. } | DiskOp::CloseDir { .. } | DiskOp::HashDrop { .. } => return None,
-        DiskOp::OpenDir { .. } => OpClass::OpenDir,
+        DiskOp::OpenDir { .. } | DiskOp::OpenSubdir { .. } => OpClass::OpenDir,
         DiskOp::Stat { .. } => OpClass::Stat,
         DiskOp::Open { .. } => OpClass::Open,
         DiskOp::Allocate { .. } | DiskOp::SetLen { .. } => OpClass::Resize,
-        DiskOp::Write { .. } => OpClass::Write,
+        DiskOp::Write { .. } | DiskOp::WriteHashed { .. } => OpClass::Write,
         DiskOp::Read { .. } => OpClass::Read,
-        DiskOp::Hash { .. } => OpClass::Hash,
+        DiskOp::Hash { .. } | DiskOp::HashSpans { .. } => OpClass::Hash,
         DiskOp::Sync { .. } => OpClass::Sync,
         DiskOp::SyncDir { .. } => OpClass::SyncDir,
         DiskOp::Rename { .. } => OpClass::Rename,
-        DiskOp::Remove { .. } => OpClass::Remove,
+        DiskOp::Remove { .. } | DiskOp::RemoveDir { .. } => OpClass::Remove,
     })
 }
 
@@ -249,6 +332,8 @@ fn file_key(op: &DiskOp) -> Option<FileKey> {
         DiskOp::Allocate { file, .. }
         | DiskOp::SetLen { file, .. }
         | DiskOp::Write { file, .. }
+        | DiskOp::WriteHashed { file, .. }
+        | DiskOp::HashSpans { file, .. }
         | DiskOp::Read { file, .. }
         | DiskOp::Hash { input: HashInput::File { file, .. }, .. }
         | DiskOp::Sync { file } => Some(*file),
@@ -261,7 +346,9 @@ fn dir_key(op: &DiskOp) -> Option<DirKey> {
         DiskOp::Stat { dir, .. }
         | DiskOp::Open { dir, .. }
         | DiskOp::SyncDir { dir }
+        | DiskOp::OpenSubdir { parent: dir, .. }
         | DiskOp::Rename { dir, .. }
+        | DiskOp::RemoveDir { dir, .. }
         | DiskOp::Remove { dir, .. } => Some(*dir),
         _ => None,
     }
@@ -270,7 +357,12 @@ fn dir_key(op: &DiskOp) -> Option<DirKey> {
 fn changes(op: &DiskOp) -> bool {
     match op {
         DiskOp::Open { mode, .. } => *mode == OpenMode::CreateNew,
-        DiskOp::OpenDir { .. } | DiskOp::Stat { .. } | DiskOp::Read { .. } | DiskOp::Hash { .. } => false,
+        DiskOp::OpenDir { .. }
+        | DiskOp::OpenSubdir { .. }
+        | DiskOp::Stat { .. }
+        | DiskOp::Read { .. }
+        | DiskOp::Hash { .. }
+        | DiskOp::HashSpans { .. } => false,
         _ => true,
     }
 }
