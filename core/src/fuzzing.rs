@@ -20,7 +20,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 20] = [
     ("announcer", trackers::announcer),
     ("bencode", bencode),
     ("file_name", file_name),
@@ -34,6 +34,8 @@ pub const TARGETS: [(&str, Body); 18] = [
     ("recording", recording),
     ("records", records),
     ("torrent_create", torrent::create),
+    ("torrent_files", torrent_files),
+    ("torrent_files_saved", torrent_files_saved),
     ("torrent_magnet", torrent::magnet),
     ("torrent_metainfo", torrent::metainfo),
     ("torrent_web_seed", torrent::web_seed),
@@ -185,6 +187,20 @@ pub fn http_url(data: &[u8]) {
         if let Some(name) = url.file_name() {
             check_name(&name);
         }
+    }
+}
+
+/// A list of operations (a byte each, after four that say what goes wrong) on the files of a torrent, on a disk in
+/// memory that fails, and loses what was not synced.
+pub fn torrent_files(data: &[u8]) {
+    crate::download::torrent::files::model::adventure(data);
+}
+
+/// What the store has of a torrent's files: what is read is written the same.
+pub fn torrent_files_saved(data: &[u8]) {
+    use crate::download::torrent::files::FilesSaved;
+    if let Some(saved) = FilesSaved::decode(data) {
+        assert_eq!(FilesSaved::decode(&saved.encode()), Some(saved));
     }
 }
 

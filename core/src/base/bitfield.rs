@@ -104,6 +104,16 @@ impl Bitfield {
         })
     }
 
+    /// The number of the first bit that is set, from this number on.
+    pub fn next_one(&self, from: u32) -> Option<u32> {
+        let at = (from / 8) as usize;
+        let first = self.bytes.get(at)? & (0xff >> (from % 8));
+        let rest = self.bytes[at + 1..].iter().copied();
+        let (skipped, byte) =
+            (0u32..).zip(core::iter::once(first).chain(rest)).find(|(_, byte)| *byte != 0)?;
+        Some((from / 8 + skipped) * 8 + byte.leading_zeros())
+    }
+
     /// How many bits of this range of numbers are set.
     pub fn count_in(&self, range: core::ops::Range<u32>) -> u32 {
         let (start, end) = (range.start, range.end.min(self.len));
@@ -174,6 +184,9 @@ mod tests {
             for (start, end) in [(0, len), (3, 40), (8, 16), (9, 15), (40, 3), (5, 70), (69, 70)] {
                 let expected = (start..end).filter(|index| model.contains(index)).count();
                 prop_assert_eq!(bits.count_in(start..end) as usize, expected);
+            }
+            for from in 0..len + 9 {
+                prop_assert_eq!(bits.next_one(from), model.range(from..).next().copied());
             }
             prop_assert_eq!(bits.ones().collect::<Vec<_>>(), model.into_iter().collect::<Vec<_>>());
             prop_assert_eq!(Bitfield::from_bytes(bits.as_bytes(), len), Some(bits));

@@ -421,7 +421,10 @@ fn the_portable_files_do_the_same() {
     assert_eq!(&read[..4], b"\0abc");
     assert_eq!(portable::stat(&file).unwrap().len, 6);
     assert!(!portable::is_local(&file) && portable::allocate(&file, 1).is_err());
-    assert_eq!((handle.make_dir(&name("sub")).unwrap(), handle.make_dir(&name("sub")).unwrap()), (true, false));
+    assert_eq!(
+        (handle.make_dir(&name("sub")).unwrap(), handle.make_dir(&name("sub")).unwrap()),
+        (true, false)
+    );
     let below = handle.subdir(&name("sub")).unwrap();
     below.open(&name("f"), OpenMode::CreateNew).unwrap();
     assert!(handle.remove_dir(&name("sub")).is_err(), "not empty");

@@ -3,6 +3,7 @@
 use crate::base::disk::FileIdentity;
 use crate::base::{Bitfield, FileName, RangeSet};
 use crate::download::torrent::layout::Layout;
+use crate::wire::bencode::{Document, Encoder, ListEncoder, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the store keeps of the files of a torrent.
@@ -12,10 +13,14 @@ pub struct FilesSaved {
     pub(super) pieces: Bitfield,
     /// What is known of each file.
     pub(super) files: Box<[SavedFile]>,
+    /// What is known of the file for parts that are kept apart.
+    pub(super) parts: SavedFile,
     /// Directories that were made for this torrent; what is below them was, too.
     pub(super) folders: BTreeSet<Vec<FileName>>,
-    /// Parts of pieces that are kept apart, by the file and the piece, with the number of the room they lie in.
+    /// Parts that are kept apart, by their piece and file, with the number of the room that the piece has.
     pub(super) kept: BTreeMap<(u32, u32), u32>,
+    /// How many rooms there are.
+    pub(super) rooms: u32,
     /// Pieces that may be there though they are not known to be.
     pub(super) suspects: RangeSet,
 }
@@ -35,8 +40,10 @@ impl FilesSaved {
         Self {
             pieces: Bitfield::new(layout.grid().pieces()),
             files: vec![SavedFile::default(); layout.files() as usize].into(),
+            parts: SavedFile::default(),
             folders: BTreeSet::new(),
             kept: BTreeMap::new(),
+            rooms: 0,
             suspects: RangeSet::new(),
         }
     }
@@ -56,6 +63,129 @@ impl FilesSaved {
     pub fn suspect(&mut self, pieces: &RangeSet) {
         self.suspects.union(pieces);
     }
+
+    /// As bytes for the store. What is suspected is left out.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut files = Vec::with_capacity(self.files.len() * 4 + 16);
+        let mut last = FileIdentity { device: 0, inode: 0 };
+        self.files.iter().chain([&self.parts]).for_each(|file| put_file(&mut files, *file, &mut last));
+        let mut kept = Vec::new();
+        for ((piece, file), room) in &self.kept {
+            [*piece, *file, *room].into_iter().for_each(|number| put_number(&mut kept, u64::from(number)));
+        }
+        let mut bytes = Vec::with_capacity(files.len() + self.pieces.as_bytes().len() + kept.len() + 64);
+        let _ = Encoder::new(&mut bytes).dict(|d| {
+            d.entry(b"count", |e| e.int(i64::from(self.pieces.len())));
+            d.entry(b"files", |e| e.bytes(&files));
+            d.entry(b"folders", |e| e.list(|l| self.folders.iter().for_each(|path| put_path(l, path))));
+            d.entry(b"kept", |e| e.bytes(&kept));
+            d.entry(b"pieces", |e| e.bytes(self.pieces.as_bytes()));
+            d.entry(b"rooms", |e| e.int(i64::from(self.rooms)));
+        });
+        bytes
+    }
+
+    /// What [`encode`](Self::encode) made; `None` where it did not.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let document = Document::decode_lax(bytes).ok()?;
+        let d = document.root();
+        let number = |key: &[u8]| d.get(key).and_then(Value::as_int).and_then(|int| u32::try_from(int).ok());
+        let blob = |key: &[u8]| d.get(key).and_then(Value::as_bytes);
+        let mut files = Vec::new();
+        let mut last = FileIdentity { device: 0, inode: 0 };
+        let mut rest = blob(b"files")?;
+        while !rest.is_empty() {
+            files.push(take_file(&mut rest, &mut last)?);
+        }
+        let parts = files.pop()?;
+        let rooms = number(b"rooms")?;
+        let mut kept = BTreeMap::new();
+        let mut rest = blob(b"kept")?;
+        while !rest.is_empty() {
+            let mut next = || u32::try_from(take_number(&mut rest)?).ok();
+            let (piece, file, room) = (next()?, next()?, next().filter(|room| *room < rooms)?);
+            kept.insert((piece, file), room);
+        }
+        let path = |names: Value<'_>| {
+            let name = |name: Value<'_>| FileName::new(name.as_str()?);
+            names.list()?.map(name).collect::<Option<Vec<FileName>>>().filter(|path| !path.is_empty())
+        };
+        let folders = d.get(b"folders").and_then(Value::list)?.map(path).collect::<Option<_>>()?;
+        let pieces = Bitfield::from_bytes(blob(b"pieces")?, number(b"count")?)?;
+        Some(Self { pieces, files: files.into(), parts, folders, kept, rooms, suspects: RangeSet::new() })
+    }
+
+    /// Whether it is about a torrent of this layout.
+    pub(super) fn fits(&self, layout: &Layout) -> bool {
+        self.pieces.len() == layout.grid().pieces() && self.files.len() == layout.files() as usize
+    }
+
+    pub(super) fn file(&self, file: u32) -> SavedFile {
+        self.files.get(file as usize).copied().unwrap_or(self.parts)
+    }
+
+    pub(super) fn file_mut(&mut self, file: u32) -> &mut SavedFile {
+        self.files.get_mut(file as usize).unwrap_or(&mut self.parts)
+    }
+}
+
+fn put_path(to: &mut ListEncoder<'_>, path: &[FileName]) {
+    to.item(|e| e.list(|l| path.iter().for_each(|name| l.item(|e| e.bytes(name.as_str().as_bytes())))));
+}
+
+/// A byte that says what follows: the device, if it is another than before, and how far the inode is from the last.
+fn put_file(to: &mut Vec<u8>, file: SavedFile, last: &mut FileIdentity) {
+    let same = file.identity.is_some_and(|identity| identity.device == last.device);
+    let flags = u8::from(file.ours) | u8::from(file.identity.is_some()) << 1 | u8::from(same) << 2;
+    to.push(flags);
+    let Some(identity) = file.identity else { return };
+    if !same {
+        put_number(to, identity.device);
+    }
+    let step = identity.inode.wrapping_sub(last.inode).cast_signed();
+    put_number(to, (step << 1 ^ step >> 63).cast_unsigned());
+    *last = identity;
+}
+
+fn take_file(from: &mut &[u8], last: &mut FileIdentity) -> Option<SavedFile> {
+    let (flags, rest) = from.split_first().filter(|(flags, _)| **flags < 8)?;
+    *from = rest;
+    let (ours, is_known, same) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+    if !is_known {
+        return (!same).then_some(SavedFile { ours, identity: None });
+    }
+    let device = if same { last.device } else { take_number(from)? };
+    let step = take_number(from)?;
+    let step = (step >> 1) ^ (step & 1).wrapping_neg();
+    let identity = FileIdentity { device, inode: last.inode.wrapping_add(step) };
+    *last = identity;
+    Some(SavedFile { ours, identity: Some(identity) })
+}
+
+/// Seven bits a byte, the low ones first; the high bit says that more follow.
+fn put_number(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+fn take_number(from: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = from.split_first()?;
+        *from = rest;
+        let bits = u64::from(byte & 0x7f);
+        if bits << shift >> shift != bits {
+            return None;
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// How many bytes of a file are in these pieces.
@@ -97,6 +227,48 @@ mod tests {
                 let expected = range.filter(|at| chosen(at / u64::from(piece_len))).count() as u64;
                 prop_assert_eq!(bytes_of(&layout, &pieces, file), expected);
             }
+        }
+    }
+
+    fn identity() -> impl Strategy<Value = Option<FileIdentity>> {
+        let number = || prop_oneof![0u64..4, any::<u64>()];
+        prop::option::of((number(), number()).prop_map(|(device, inode)| FileIdentity { device, inode }))
+    }
+
+    prop_compose! {
+        fn saved()(
+            files in prop::collection::vec((any::<bool>(), identity()), 1..20),
+            bits in prop::collection::vec(any::<bool>(), 1..40),
+            kept in prop::collection::btree_map((any::<u32>(), any::<u32>()), 0u32..9, 0..5),
+            folders in prop::collection::btree_set(prop::collection::vec("[a-z]{1,3}", 1..3), 0..4),
+        ) -> FilesSaved {
+            let grid = PieceGrid::new(1, bits.len() as u64).unwrap();
+            let mut pieces = Bitfield::new(grid.pieces());
+            let set = grid.all().zip(&bits).filter(|(_, bit)| **bit);
+            set.for_each(|(piece, _)| _ = pieces.insert(piece));
+            let mut files: Vec<_> =
+                files.into_iter().map(|(ours, identity)| SavedFile { ours, identity }).collect();
+            let parts = files.pop().unwrap();
+            let name = |name: String| FileName::new(&name).unwrap_or_else(|| FileName::new("x").unwrap());
+            let folders = folders.into_iter().map(|path| path.into_iter().map(name).collect()).collect();
+            FilesSaved { pieces, files: files.into(), parts, folders, kept, rooms: 9, suspects: RangeSet::new() }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_saved_is_read_again(saved in saved(), cut in any::<prop::sample::Index>()) {
+            let bytes = saved.encode();
+            prop_assert_eq!(FilesSaved::decode(&bytes), Some(saved));
+            prop_assert_eq!(FilesSaved::decode(&bytes[..cut.index(bytes.len())]), None);
+        }
+
+        #[test]
+        fn damage_is_no_panic(saved in saved(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = saved.encode();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = FilesSaved::decode(&bytes);
         }
     }
 }
