@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 /// [`Peer::accepted`](super::Peer::accepted) answers, or the engine closes the link.
 #[derive(Debug)]
 pub struct Greeting {
-    /// What has come; `None` once it is over.
-    bytes: Option<BytesMut>,
+    /// `None` once it is over.
+    reader: Option<HandshakeReader>,
     deadline: Instant,
     credit: u64,
     outputs: VecDeque<GreetingOutput>,
@@ -21,7 +21,12 @@ pub struct Greeting {
 impl Greeting {
     /// A link that is open, for `timeout` at most.
     pub fn new(now: Instant, timeout: Duration) -> Self {
-        Self { bytes: Some(BytesMut::new()), deadline: now + timeout, credit: 0, outputs: VecDeque::new() }
+        Self {
+            reader: Some(HandshakeReader::default()),
+            deadline: now + timeout,
+            credit: 0,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// What happened on the link.
@@ -30,7 +35,7 @@ impl Greeting {
             LinkInput::Opened | LinkInput::Secured | LinkInput::Sent(_) => {}
             LinkInput::Data(data) => self.on_data(data),
             LinkInput::Closed(error) => {
-                if self.bytes.take().is_some() {
+                if self.reader.take().is_some() {
                     self.outputs.push_back(GreetingOutput::Closed(CloseReason::Link(error)));
                 }
             }
@@ -46,7 +51,7 @@ impl Greeting {
 
     /// Lets the link read this many bytes more.
     pub fn grant(&mut self, _now: Instant, bytes: u32) {
-        if self.bytes.is_some() && bytes > 0 {
+        if self.reader.is_some() && bytes > 0 {
             self.credit += u64::from(bytes);
             self.outputs.push_back(GreetingOutput::Link(LinkOutput::Credit(bytes)));
         }
@@ -59,7 +64,7 @@ impl Greeting {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.bytes.is_some().then_some(self.deadline)
+        self.reader.is_some().then_some(self.deadline)
     }
 
     /// Bytes granted but not yet received.
@@ -68,37 +73,47 @@ impl Greeting {
     }
 
     fn on_data(&mut self, data: BytesMut) {
-        let Some(mut bytes) = self.bytes.take() else { return };
+        let Some(reader) = &mut self.reader else { return };
         self.credit = self.credit.saturating_sub(data.len() as u64);
-        bytes.unsplit(data);
-        if !Handshake::may_begin(&bytes) {
-            return self.refuse();
-        }
-        if bytes.len() < Handshake::LEN {
-            self.bytes = Some(bytes);
-            return;
-        }
-        let head = bytes.split_to(Handshake::LEN);
-        match head.first_chunk().and_then(Handshake::decode) {
-            Some(handshake) => {
-                let arrival = Arrival { handshake, rest: bytes, credit: self.credit };
+        match reader.take(data) {
+            Ok(None) => {}
+            Ok(Some((handshake, rest))) => {
+                self.reader = None;
+                let arrival = Arrival { handshake, rest, credit: self.credit };
                 self.outputs.push_back(GreetingOutput::Done(arrival));
             }
-            None => self.refuse(),
+            Err(violation) => self.hang_up(CloseReason::Violation(violation)),
         }
-    }
-
-    fn refuse(&mut self) {
-        self.bytes = Some(BytesMut::new());
-        self.hang_up(CloseReason::Violation(Violation::NotBitTorrent));
     }
 
     /// Closes from this side.
     fn hang_up(&mut self, reason: CloseReason) {
-        if self.bytes.take().is_some() {
+        if self.reader.take().is_some() {
             self.outputs.push_back(GreetingOutput::Link(LinkOutput::Close));
             self.outputs.push_back(GreetingOutput::Closed(reason));
         }
+    }
+}
+
+/// Collects the bytes of a handshake.
+#[derive(Debug, Default)]
+pub(super) struct HandshakeReader(BytesMut);
+
+impl HandshakeReader {
+    /// Takes what came: the handshake and what is behind it, once it is there. What cannot become one is refused at
+    /// its first wrong byte.
+    pub(super) fn take(&mut self, data: BytesMut) -> Result<Option<(Handshake, BytesMut)>, Violation> {
+        self.0.unsplit(data);
+        if !Handshake::may_begin(&self.0) {
+            return Err(Violation::NotBitTorrent);
+        }
+        if self.0.len() < Handshake::LEN {
+            return Ok(None);
+        }
+        let mut rest = core::mem::take(&mut self.0);
+        let head = rest.split_to(Handshake::LEN);
+        let handshake = head.first_chunk().and_then(Handshake::decode).ok_or(Violation::NotBitTorrent)?;
+        Ok(Some((handshake, rest)))
     }
 }
 

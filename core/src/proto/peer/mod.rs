@@ -7,14 +7,22 @@
 //! Greeted --> announce_have(..) at once, then commands and messages in any order --> Closed
 //! ```
 
+mod commands;
 mod config;
+mod extended;
 mod greeting;
+mod incoming;
 mod machine;
+mod outbox;
 mod output;
+mod pieces;
+mod requests;
+mod views;
 mod violation;
+mod wanted;
 
 pub use config::PeerConfig;
 pub use greeting::{Arrival, Greeting, GreetingOutput};
-pub use machine::{FileSpan, Peer};
-pub use output::{CloseReason, Output};
+pub use machine::Peer;
+pub use output::{CloseReason, FileSpan, Output};
 pub use violation::Violation;

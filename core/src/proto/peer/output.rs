@@ -1,6 +1,7 @@
 //! Vocabulary: what comes out of a conversation with a peer, and how it ends.
 
 use super::Violation;
+use crate::base::disk::FileKey;
 use crate::base::{Block, BlockData, LinkError, LinkOutput, PeerId, PieceIndex};
 use crate::wire::peer::{MetadataMessage, Pex};
 
@@ -76,4 +77,15 @@ pub enum CloseReason {
     /// This side wanted it closed.
     #[error("closed by this side")]
     Local,
+}
+
+/// Some bytes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSpan {
+    /// The file.
+    pub file: FileKey,
+    /// Where they begin, in bytes.
+    pub offset: u64,
+    /// How many they are.
+    pub len: u32,
 }
