@@ -78,10 +78,12 @@ impl RedbStore {
         let bytes = <[u8; 4]>::try_from(version.value());
         let found =
             bytes.map(u32::from_be_bytes).map_err(|_| StoreError::Corrupt("bad version".to_owned()))?;
-        if found > VERSION {
-            return Err(StoreError::NewerVersion { found, supported: VERSION });
+        match found {
+            VERSION => Ok(()),
+            // Version 2 has one table more, which is made when it is first written to.
+            0..VERSION => self.write_version(),
+            _ => Err(StoreError::NewerVersion { found, supported: VERSION }),
         }
-        Ok(())
     }
 
     /// Only after a full disk: what a failed sync left behind must not be read again and believed.
@@ -216,6 +218,7 @@ fn definition(table: Table) -> TableDefinition<'static, &'static [u8], &'static 
     TableDefinition::new(match table {
         Table::Download => "download",
         Table::Progress => "progress",
+        Table::Torrent => "torrent",
         _ => "meta",
     })
 }
@@ -261,7 +264,7 @@ fn from_io(error: &io::Error) -> StoreError {
 }
 
 /// The version of the file format that this build writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Not 16 bytes long, so that it is no download's key.
 const VERSION_KEY: &[u8] = b"version";
 /// The database's page cache in bytes: records are few and small.

@@ -123,6 +123,9 @@ fn apply(transaction: &Transaction<'_>, op: &StoreOp) -> rusqlite::Result<()> {
             let columns = params![&key[..], &value[..], c.file_name, c.bytes_done, c.bytes_total];
             transaction.prepare_cached(PUT_PROGRESS)?.execute(columns)
         }
+        StoreOp::Put { table: Table::Torrent, key, value } => {
+            transaction.prepare_cached(PUT_TORRENT)?.execute(params![&key[..], &value[..]])
+        }
         StoreOp::Put { key, value, .. } => {
             transaction.prepare_cached(PUT_META)?.execute(params![&key[..], &value[..]])
         }
@@ -138,6 +141,7 @@ fn name(table: Table) -> &'static str {
     match table {
         Table::Download => "download",
         Table::Progress => "progress",
+        Table::Torrent => "torrent",
         _ => "meta",
     }
 }
@@ -262,9 +266,9 @@ fn from_io(error: &io::Error) -> StoreError {
 }
 
 /// The steps from each version of the schema to the next; the first makes an empty database a store.
-const MIGRATIONS: [&str; VERSION as usize] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; VERSION as usize] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 /// The version of the schema that this build writes: `user_version`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// "gosh" in ASCII: tells a store from other databases.
 const APPLICATION: i64 = 0x676f_7368;
 /// How long a commit waits for somebody who writes with a tool.
@@ -277,6 +281,8 @@ const FULL: &str = "FULL";
 const NORMAL: &str = "NORMAL";
 
 const PUT_META: &str = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+const PUT_TORRENT: &str =
+    "INSERT INTO torrent VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
 const PUT_DOWNLOAD: &str = "INSERT OR REPLACE INTO download VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const PUT_PROGRESS: &str = "INSERT OR REPLACE INTO progress VALUES (?1, ?2, ?3, ?4, ?5)";
 const PUT_NOTE: &str = "INSERT OR REPLACE INTO note VALUES (1, ?1)";

@@ -13,11 +13,13 @@ pub enum Table {
     Download = 1,
     /// One record per download: which bytes are durable.
     Progress = 2,
+    /// One record per torrent: the metainfo file as it came, or the info dictionary that peers sent.
+    Torrent = 3,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Meta, Self::Download, Self::Progress];
+    pub const ALL: [Self; 4] = [Self::Meta, Self::Download, Self::Progress, Self::Torrent];
 }
 
 /// One change in a batch.

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod check;
+pub mod end;
 pub mod error;
 pub mod http;
 pub mod id;
@@ -10,6 +11,7 @@ pub mod target;
 pub mod torrent;
 
 pub use backoff::Backoff;
+pub use end::End;
 pub use error::DownloadError;
 pub use id::DownloadId;
 pub use options::{

@@ -38,6 +38,12 @@ pub(super) struct Entry {
     pub(super) delete_files: bool,
     pub(super) bucket: TokenBucket,
     pub(super) touched: bool,
+    /// Whether it is among the hungry.
+    pub(super) hungry: bool,
+    /// Bytes of memory that are spoken for because of it.
+    pub(super) used: u64,
+    /// Which of its links is asked first whether it wants credit.
+    pub(super) turn: usize,
     /// The directory that it holds open.
     pub(super) dir: Option<PathBuf>,
 }
@@ -61,6 +67,16 @@ pub(super) enum Intent {
     Cancel(Vec<Token>),
     /// The engine shuts down; it goes on at the next start.
     Shutdown,
+}
+
+impl Running {
+    /// Bytes of memory that are spoken for because of it.
+    pub(super) fn used(&self) -> u64 {
+        match self {
+            Self::Http(download) => download.used(),
+            Self::Check { .. } | Self::Remove(_) => 0,
+        }
+    }
 }
 
 impl Entry {

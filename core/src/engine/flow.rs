@@ -9,8 +9,15 @@ use core::time::Duration;
 pub(super) struct Flow {
     bucket: TokenBucket,
     budget: u64,
-    /// Where the next round starts: behind the last link that was granted something, so that all have their turn.
-    turn: usize,
+}
+
+/// Why a link gets nothing more for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// A limit allows nothing before then.
+    Rate(Instant),
+    /// Buffers are full.
+    Memory,
 }
 
 /// One link in a round.
@@ -34,7 +41,7 @@ pub(super) struct Round {
 
 impl Flow {
     pub(super) fn new(now: Instant, limit: Option<u64>, budget: u64) -> Self {
-        Self { bucket: TokenBucket::new(now, limit), budget, turn: 0 }
+        Self { bucket: TokenBucket::new(now, limit), budget }
     }
 
     pub(super) fn set(&mut self, now: Instant, limit: Option<u64>, budget: u64) {
@@ -47,19 +54,9 @@ impl Flow {
         Round { links: links.max(1) as u64, room: self.budget.saturating_sub(used) }
     }
 
-    /// Which of `links` links is first in this round.
-    pub(super) fn first(&self, links: usize) -> usize {
-        self.turn.checked_rem(links).unwrap_or(0)
-    }
-
     /// Whether one download's bytes fill so much memory that others would wait for its disk.
     pub(super) fn is_greedy(&self, backlog: u64) -> bool {
         backlog > self.budget / 2
-    }
-
-    /// The link in this place was granted something.
-    pub(super) fn granted(&mut self, place: usize) {
-        self.turn = place.wrapping_add(1);
     }
 
     /// Whether a link may read so much unasked that a limit would not hold: it was granted that for somebody who has none.
@@ -68,13 +65,13 @@ impl Flow {
         limit.is_some_and(|rate| credit > limited_window(rate, links.max(1) as u64))
     }
 
-    /// How much more the link may read now. `Err` says when to ask again because of a rate limit.
+    /// How much more the link may read now; 0 where it has enough.
     pub(super) fn grant(
         &mut self,
         now: Instant,
         round: &mut Round,
         share: &mut Share<'_>,
-    ) -> Result<u32, Instant> {
+    ) -> Result<u32, Held> {
         let own = share.bucket.rate().filter(|_| !mutants::is(Mutant::NoOwnLimit));
         let all = self.bucket.rate().filter(|_| !mutants::is(Mutant::NoGlobalLimit));
         let limit = match (all, own) {
@@ -92,7 +89,7 @@ impl Flow {
         }
         let wanted = (window - share.credit).min(round.room);
         if wanted < MIN_GRANT.min(window) && (share.credit > 0 || round.room < MIN_GRANT) {
-            return Ok(0);
+            return Err(Held::Memory);
         }
         if limit.is_none() {
             round.room -= wanted;
@@ -103,7 +100,7 @@ impl Flow {
         if available < least {
             let at = |bucket: &TokenBucket| bucket.available_at(least);
             let when = at(&self.bucket).into_iter().chain(at(share.bucket)).max();
-            return Err(when.unwrap_or(now).max(now + SHORTEST));
+            return Err(Held::Rate(when.unwrap_or(now).max(now + SHORTEST)));
         }
         let granted = wanted.min(available);
         self.bucket.take(granted);
@@ -155,7 +152,7 @@ mod tests {
         let mut round = flow.round(1, 1 << 20);
         assert_eq!(
             flow.grant(now, &mut round, &mut Share { credit: 0, asking: false, bucket: &mut bucket }),
-            Ok(0)
+            Err(Held::Memory)
         );
     }
 
@@ -170,10 +167,11 @@ mod tests {
             let mut round = flow.round(1, 0);
             match flow.grant(now, &mut round, &mut Share { credit: 0, asking: false, bucket: &mut bucket }) {
                 Ok(granted) => sum += u64::from(granted),
-                Err(at) => {
+                Err(Held::Rate(at)) => {
                     assert!(at > now);
                     now = at;
                 }
+                Err(Held::Memory) => unreachable!("there is room"),
             }
         }
         assert!((rate * 10 - 50_000..=rate * 10 + 50_000).contains(&sum), "{sum}");
@@ -184,6 +182,8 @@ mod tests {
         flow: Flow,
         bucket: TokenBucket,
         credit: Vec<u64>,
+        /// Which link is asked first: the one behind the last that was granted something.
+        turn: usize,
         budget: u64,
         rng: Rng,
         /// When how much was read.
@@ -197,6 +197,7 @@ mod tests {
                 flow: Flow::new(now, all, budget),
                 bucket: TokenBucket::new(now, one),
                 credit: vec![0; links],
+                turn: 0,
                 budget,
                 rng: Rng::from_seed(seed),
                 reads: Vec::new(),
@@ -207,7 +208,7 @@ mod tests {
         fn round(&mut self, now: Instant) -> Option<Instant> {
             let links = self.credit.len();
             let mut round = self.flow.round(links, self.credit.iter().sum());
-            let first = self.flow.first(links);
+            let first = self.turn % links;
             let mut due = None;
             for place in (first..links).chain(0..first) {
                 let share =
@@ -216,12 +217,13 @@ mod tests {
                     Ok(0) => {}
                     Ok(bytes) => {
                         self.credit[place] += u64::from(bytes);
-                        self.flow.granted(place);
+                        self.turn = place + 1;
                     }
-                    Err(at) => {
+                    Err(Held::Rate(at)) => {
                         assert!(at > now, "a time that is not in the future");
                         due = Some(due.map_or(at, |old: Instant| old.min(at)));
                     }
+                    Err(Held::Memory) => {}
                 }
             }
             assert!(self.credit.iter().sum::<u64>() <= self.budget, "more than the memory there is");

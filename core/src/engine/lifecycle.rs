@@ -9,11 +9,11 @@ use super::machine::Engine;
 use super::status::{DownloadState, VerifyReport};
 use crate::base::disk::DiskError;
 use crate::base::{Instant, WallClock};
-use crate::download::DownloadError;
 use crate::download::check::{Check, Finding, Report};
 use crate::download::error::DiskAction;
-use crate::download::http::{End, HttpSaved};
+use crate::download::http::HttpSaved;
 use crate::download::target::{Part, Target};
+use crate::download::{DownloadError, End};
 
 impl Engine {
     pub(super) fn pause_entry(&mut self, now: Instant, key: EntryKey, reply: Token) {

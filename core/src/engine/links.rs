@@ -1,5 +1,5 @@
-//! Machine: the connections of all downloads: dials hosts, keeps idle connections for the next request, holds the cap
-//! per host, and paces hosts that asked for it.
+//! Machine: the links of all downloads. For HTTP it dials hosts, keeps idle connections for the next request, holds the
+//! cap per host, and paces hosts that asked for it; links to peers it only keeps the book of.
 
 use super::io::{LinkKey, QueryKey, TlsRequest};
 use crate::base::link::ResolveError;
@@ -24,7 +24,9 @@ pub(super) struct Links<W> {
     by_origin: BTreeMap<Origin, Key<Host<W>>>,
     /// How many links there are to each host name, whatever the port.
     open: BTreeMap<Arc<str>, usize>,
-    queries: BTreeMap<QueryKey, Key<Dial>>,
+    queries: BTreeMap<QueryKey, Query<W>>,
+    /// How many links have somebody who reads from them.
+    leased: usize,
     next_query: u64,
     deadlines: Deadlines<Timer<W>>,
     outputs: VecDeque<Output<W>>,
@@ -61,11 +63,25 @@ pub(super) enum Output<W> {
         who: W,
         error: DownloadError,
     },
+    /// What `who` looked up.
+    Resolved {
+        who: W,
+        result: Result<Vec<IpAddr>, ResolveError>,
+    },
+}
+
+/// What a look-up is for.
+#[derive(Debug)]
+enum Query<W> {
+    Dial(Key<Dial>),
+    /// Only the addresses are wanted.
+    Addresses(W),
 }
 
 #[derive(Debug)]
 struct Link<W> {
-    origin: Origin,
+    /// `None` of a link to a peer.
+    origin: Option<Origin>,
     state: LinkState<W>,
 }
 
@@ -111,6 +127,7 @@ impl<W: Copy + PartialEq> Links<W> {
             by_origin: BTreeMap::new(),
             open: BTreeMap::new(),
             queries: BTreeMap::new(),
+            leased: 0,
             next_query: 0,
             deadlines: Deadlines::new(),
             outputs: VecDeque::new(),
@@ -142,11 +159,13 @@ impl<W: Copy + PartialEq> Links<W> {
     /// An exchange is over: its connection serves the next one, unless it is closed.
     pub(super) fn release(&mut self, now: Instant, link: LinkKey, connection: Box<Connection>) {
         let Some(entry) = self.links.get_mut(as_slab(link)) else { return };
-        let host =
-            *self.by_origin.get(&entry.origin).expect("a link's origin has a host while the link is there");
+        let Some(host) = entry.origin.as_ref().and_then(|origin| self.by_origin.get(origin)).copied() else {
+            return;
+        };
         if connection.is_idle() {
             self.deadlines.set(Timer::Idle(link), connection.poll_timeout());
             entry.state = LinkState::Idle { connection };
+            self.leased = self.leased.saturating_sub(1);
             if let Some(host) = self.hosts.get_mut(host) {
                 host.idle.push(link);
             }
@@ -191,12 +210,43 @@ impl<W: Copy + PartialEq> Links<W> {
         }
     }
 
-    /// All leased links, in a fixed order.
-    pub(super) fn leased(&self) -> impl Iterator<Item = (LinkKey, W)> + '_ {
-        self.links.iter().filter_map(|(key, link)| match link.state {
-            LinkState::Leased { who } => Some((as_link(key), who)),
-            _ => None,
-        })
+    /// How many links are leased.
+    pub(super) fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// A link to a peer for `who`.
+    pub(super) fn connect(&mut self, who: W, to: SocketAddr) -> LinkKey {
+        let link = self.adopt(who);
+        self.outputs.push_back(Output::Connect { link, to, tls: None });
+        link
+    }
+
+    /// A link for `who` that a peer has opened.
+    pub(super) fn adopt(&mut self, who: W) -> LinkKey {
+        self.leased += 1;
+        as_link(self.links.insert(Link { origin: None, state: LinkState::Leased { who } }))
+    }
+
+    /// A link to a peer is somebody else's from now on.
+    pub(super) fn hand_over(&mut self, link: LinkKey, who: W) {
+        if let Some(entry) = self.links.get_mut(as_slab(link)) {
+            entry.state = LinkState::Leased { who };
+        }
+    }
+
+    /// A link to a peer is not needed any more.
+    pub(super) fn hang_up(&mut self, link: LinkKey) {
+        if self.links.contains(as_slab(link)) {
+            self.outputs.push_back(Output::Link(link, LinkOutput::Close));
+            self.remove_link(link);
+        }
+    }
+
+    /// `who` wants the addresses of a host; [`Output::Resolved`] answers.
+    pub(super) fn resolve(&mut self, who: W, host: Arc<str>) {
+        let query = self.new_query(Query::Addresses(who));
+        self.outputs.push_back(Output::Resolve { query, host });
     }
 
     pub(super) fn handle_resolved(
@@ -205,7 +255,14 @@ impl<W: Copy + PartialEq> Links<W> {
         query: QueryKey,
         result: Result<Vec<IpAddr>, ResolveError>,
     ) {
-        let Some(dial) = self.queries.remove(&query) else { return };
+        let dial = match self.queries.remove(&query) {
+            Some(Query::Dial(dial)) => dial,
+            Some(Query::Addresses(who)) => {
+                self.outputs.push_back(Output::Resolved { who, result });
+                return;
+            }
+            None => return,
+        };
         let Some(entry) = self.dials.get_mut(dial) else { return };
         entry.query = None;
         let origin = entry.origin.clone();
@@ -370,6 +427,7 @@ impl<W: Copy + PartialEq> Links<W> {
         if let LinkState::Idle { connection } =
             core::mem::replace(&mut entry.state, LinkState::Leased { who })
         {
+            self.leased += 1;
             self.outputs.push_back(Output::Leased { who, link, connection, reused: true });
         }
     }
@@ -419,17 +477,17 @@ impl<W: Copy + PartialEq> Links<W> {
         let Some(dial) = self.dials.get_mut(key) else { return };
         match output {
             dial::Output::Resolve { host } => {
-                let query = QueryKey(self.next_query);
-                self.next_query += 1;
-                dial.query = Some(query);
-                self.queries.insert(query, key);
+                let query = self.new_query(Query::Dial(key));
+                if let Some(dial) = self.dials.get_mut(key) {
+                    dial.query = Some(query);
+                }
                 self.outputs.push_back(Output::Resolve { query, host });
             }
             dial::Output::Connect { attempt, to } => {
                 let origin = dial.origin.clone();
                 let tls = origin.secure.then(|| TlsRequest { server_name: origin.host.clone() });
                 let state = LinkState::Dialing { dial: key, attempt };
-                let link = as_link(self.links.insert(Link { origin, state }));
+                let link = as_link(self.links.insert(Link { origin: Some(origin), state }));
                 dial.attempts.insert(attempt, link);
                 self.outputs.push_back(Output::Connect { link, to, tls });
             }
@@ -457,6 +515,7 @@ impl<W: Copy + PartialEq> Links<W> {
         let next = if paced { None } else { owner.waiting.pop_front() };
         if let Some(who) = next {
             entry.state = LinkState::Leased { who };
+            self.leased += 1;
             self.outputs.push_back(Output::Leased { who, link, connection, reused: false });
         } else {
             self.deadlines.set(Timer::Idle(link), connection.poll_timeout());
@@ -510,7 +569,8 @@ impl<W: Copy + PartialEq> Links<W> {
 
     /// Reads what an idle connection has to say; closed ones go.
     fn check_idle(&mut self, now: Instant, link: LinkKey) {
-        let Some(Link { state: LinkState::Idle { connection }, origin }) = self.links.get_mut(as_slab(link))
+        let Some(Link { state: LinkState::Idle { connection }, origin: Some(origin) }) =
+            self.links.get_mut(as_slab(link))
         else {
             return;
         };
@@ -538,10 +598,21 @@ impl<W: Copy + PartialEq> Links<W> {
     fn remove_link(&mut self, link: LinkKey) {
         self.deadlines.set(Timer::Idle(link), None);
         let Some(entry) = self.links.remove(as_slab(link)) else { return };
-        if let Some(host) = self.by_origin.get(&entry.origin).and_then(|host| self.hosts.get_mut(*host)) {
+        if matches!(entry.state, LinkState::Leased { .. }) {
+            self.leased = self.leased.saturating_sub(1);
+        }
+        let Some(origin) = entry.origin else { return };
+        if let Some(host) = self.by_origin.get(&origin).and_then(|host| self.hosts.get_mut(*host)) {
             host.idle.retain(|idle| *idle != link);
         }
-        self.count_down(&entry.origin.host);
+        self.count_down(&origin.host);
+    }
+
+    fn new_query(&mut self, query: Query<W>) -> QueryKey {
+        let key = QueryKey(self.next_query);
+        self.next_query += 1;
+        self.queries.insert(key, query);
+        key
     }
 
     /// A host that nobody uses, paces or waits for is forgotten once its addresses are stale.
@@ -550,7 +621,7 @@ impl<W: Copy + PartialEq> Links<W> {
         let fresh = host.addresses.as_ref().is_some_and(|(_, until)| *until > now);
         let used =
             !host.waiting.is_empty() || host.dials > 0 || host.not_before.is_some() || !host.idle.is_empty();
-        let linked = || self.links.iter().any(|(_, link)| link.origin == host.origin);
+        let linked = || self.links.iter().any(|(_, link)| link.origin.as_ref() == Some(&host.origin));
         if let (false, Some((_, until))) = (used, &host.addresses) {
             self.deadlines.set(Timer::Host(key), fresh.then_some(*until));
         }

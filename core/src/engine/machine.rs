@@ -63,6 +63,11 @@ pub struct Engine {
     pub(super) deadlines: Deadlines<EntryKey>,
     pub(super) progress_due: Deadlines<EntryKey>,
     pub(super) touched: VecDeque<EntryKey>,
+    /// Whose links may want credit: those that something happened to since they had enough, and those that wait for
+    /// memory or a limit.
+    pub(super) hungry: VecDeque<EntryKey>,
+    /// Bytes of memory that are spoken for by all downloads.
+    pub(super) used: u64,
     pub(super) checkpoint: Checkpoint,
     pub(super) note_at: Option<Instant>,
     pub(super) flow_at: Option<Instant>,
@@ -124,6 +129,8 @@ impl Engine {
             deadlines: Deadlines::new(),
             progress_due: Deadlines::new(),
             touched: VecDeque::new(),
+            hungry: VecDeque::new(),
+            used: 0,
             checkpoint: Checkpoint { at: None, began: None, every: CHECKPOINT_EVERY },
             note_at: None,
             flow_at: None,
@@ -385,7 +392,7 @@ impl Engine {
                 (Table::Progress, Some(id)) => {
                     progress.insert(id, record::decode_progress(&record.value).map_err(bad_record)?);
                 }
-                (Table::Meta, _) => {}
+                (Table::Meta | Table::Torrent, _) => {}
                 (_, None) => {
                     return Err(StoreError::Corrupt("a record has a key of the wrong length".to_owned()));
                 }
@@ -428,6 +435,9 @@ impl Engine {
             run: 0,
             delete_files: false,
             touched: false,
+            hungry: false,
+            used: 0,
+            turn: 0,
             dir: None,
         });
         self.by_id.insert(id, key);

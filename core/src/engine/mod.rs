@@ -1,6 +1,7 @@
 //! Floor 4: many downloads. Queue, limits, links, disk and store bookkeeping, events.
 
 pub mod config;
+mod credit;
 mod dirs;
 mod entry;
 pub mod error;

@@ -1,15 +1,15 @@
 //! How the engine routes inputs down to its downloads, and their outputs up and out.
 
+use super::credit::{NOTE_EVERY, PROGRESS_EVERY};
 use super::dirs::Acquired;
 use super::entry::{EntryKey, Running};
 use super::error::EngineError;
 use super::event::DownloadEvent;
-use super::flow::Share;
 use super::io::{Answer, BatchKey, DiskKey, LinkKey, Output};
 use super::journal::{Then, store_failed};
 use super::links;
 use super::machine::{CHECKPOINT_EVERY, DiskOwner, Engine, Who};
-use super::record::{Note, encode_id, encode_progress};
+use super::record::{encode_id, encode_progress};
 use super::status::DownloadState;
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::store::{StoreError, StoreOp, Table};
@@ -19,7 +19,6 @@ use crate::download::http::{self, HttpDownload, HttpSaved, Start};
 use crate::download::target::{self, DiskTag, Part};
 use crate::download::{DownloadError, DownloadId};
 use bytes::Bytes;
-use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -243,12 +242,13 @@ impl Engine {
         self.queue.remove(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.running = None;
+        self.used = self.used.saturating_sub(core::mem::take(&mut entry.used));
         if let Some(dir) = entry.dir.take().and_then(|path| self.dirs.release(&path, key)) {
             self.emit_disk(DiskOwner::Dir(dir), DiskOp::CloseDir { dir });
         }
     }
 
-    fn drain_entry(&mut self, now: Instant, key: EntryKey) {
+    pub(super) fn drain_entry(&mut self, now: Instant, key: EntryKey) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.touched = false;
         }
@@ -269,6 +269,7 @@ impl Engine {
                 None => break,
             }
         }
+        self.count_memory(key);
         let Some(entry) = self.entries.get(key) else { return };
         let (state, deadline) = (entry.running_state(), entry.poll_timeout());
         self.deadlines.set(key, deadline);
@@ -356,6 +357,7 @@ impl Engine {
                 }
                 self.touch(who.entry);
             }
+            links::Output::Resolved { .. } => {}
             links::Output::Failed { who, error } => {
                 if let Some(download) =
                     self.entries.get_mut(who.entry).and_then(super::entry::Entry::http_mut)
@@ -374,81 +376,6 @@ impl Engine {
             self.disk_ops.insert(key, owner);
         }
         self.outputs.push_back(Output::Disk { key, op });
-    }
-
-    // ----- credit, checkpoints, notes --------------------------------------------------------------------------------
-
-    /// Lets links read as much as memory and limits allow.
-    fn grant_credit(&mut self, now: Instant) {
-        let leased: Vec<(LinkKey, Who)> = self.links.leased().collect();
-        if leased.is_empty() {
-            self.flow_at = None;
-            return;
-        }
-        let credit = |who: &Who| self.entries.get(who.entry)?.http()?.credit(who.slot);
-        let granted: u64 = leased.iter().filter_map(|(_, who)| credit(who)).sum();
-        let running = self.queue.running().filter_map(|key| self.entries.get(key)?.http());
-        let backlog: u64 = running.map(HttpDownload::backlog).sum();
-        let mut round = self.flow.round(leased.len(), granted + backlog);
-        let several = self.queue.running_count() > 1;
-        let first = self.flow.first(leased.len());
-        self.flow_at = None;
-        for place in (first..leased.len()).chain(0..first) {
-            let who = &leased[place].1;
-            let Some(entry) = self.entries.get_mut(who.entry) else { continue };
-            let Some(Running::Http(download)) = &mut entry.running else { continue };
-            let Some(credit) = download.credit(who.slot) else { continue };
-            if several && self.flow.is_greedy(download.backlog()) {
-                continue;
-            }
-            let asking = download.is_asking(who.slot);
-            let mut share = Share { credit, asking, bucket: &mut entry.bucket };
-            match self.flow.grant(now, &mut round, &mut share) {
-                Ok(0) => {}
-                Ok(bytes) => {
-                    download.grant(now, who.slot, bytes);
-                    self.flow.granted(place);
-                    self.touch(who.entry);
-                }
-                Err(at) => self.flow_at = Some(self.flow_at.map_or(at, |old| old.min(at))),
-            }
-        }
-        // Credit only leaves: draining it changes nothing that credit depends on.
-        while let Some(key) = self.touched.pop_front() {
-            self.drain_entry(now, key);
-        }
-    }
-
-    fn make_durable(&mut self, now: Instant) {
-        self.checkpoint.at = None;
-        self.checkpoint.began = Some(now);
-        let running: Vec<EntryKey> = self.queue.running().collect();
-        for key in running {
-            if let Some(download) = self.entries.get_mut(key).and_then(super::entry::Entry::http_mut) {
-                download.checkpoint(now);
-                self.touch(key);
-            }
-        }
-    }
-
-    fn write_note(&mut self) {
-        let Some(boot_id) = self.boot_id else { return };
-        let note = |key| {
-            let entry = self.entries.get(key)?;
-            let (part, written) = entry.http()?.note()?;
-            Some((entry.id, part.identity?, written.clone()))
-        };
-        // What a killed process left and nobody has taken up yet stays noted.
-        let left = self.notes.iter().map(|(id, (file, ranges))| (*id, *file, ranges.clone()));
-        let written = self.queue.running().filter_map(note).chain(left).collect();
-        self.outputs.push_back(Output::Note(Bytes::from(Note { boot_id, written }.encode())));
-    }
-
-    pub(super) fn report_progress(&mut self, now: Instant, key: EntryKey) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.state.is_active()) else { return };
-        let (id, progress) = (entry.id, entry.progress(now));
-        self.outputs.push_back(Output::Event(DownloadEvent::Progress { id, progress }));
-        self.progress_due.set(key, Some(now + PROGRESS_EVERY));
     }
 
     // ----- store -----------------------------------------------------------------------------------------------------
@@ -520,9 +447,5 @@ fn trusted_note(
     ranges
 }
 
-/// How often progress is reported, per download.
-const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// How often what was written is noted for the case that this process is killed.
-const NOTE_EVERY: Duration = Duration::from_millis(50);
 /// How many names of files and digests each run gets.
 const KEYS_EACH: u64 = 1 << 20;

@@ -20,6 +20,7 @@ use self::exchange::Slot;
 use self::mirrors::{MirrorIndex, Mirrors};
 use self::ramp::Ramp;
 use self::segments::Segments;
+use super::End;
 use super::error::DownloadError;
 use super::target::{self, DiskTag, Part, Target};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
@@ -77,19 +78,6 @@ pub enum Output {
     },
     /// It is over; nothing follows.
     Ended(End),
-}
-
-/// How a download ends.
-#[derive(Clone, Debug, PartialEq)]
-pub enum End {
-    /// Whole, verified, synced and under its final name.
-    Completed,
-    /// A file of that name exists, and that was to be left alone.
-    Skipped,
-    /// Stopped or discarded as asked.
-    Stopped,
-    /// Failed; what arrived is kept.
-    Failed(DownloadError),
 }
 
 /// Where a download is.
@@ -355,6 +343,17 @@ impl HttpDownload {
     /// The final name of the file, once it is decided.
     pub fn file_name(&self) -> Option<&FileName> {
         self.target.part().map(|part| &part.final_name)
+    }
+
+    /// How many bytes of memory are spoken for because of it: what is in memory, and what links may still read.
+    pub fn used(&self) -> u64 {
+        let credit = |(_, slot): (SlotKey, &Slot)| slot.lease().map(|lease| lease.connection.credit());
+        self.backlog() + self.slots.iter().filter_map(credit).sum::<u64>()
+    }
+
+    /// The exchanges that have a connection.
+    pub fn exchanges(&self) -> impl Iterator<Item = SlotKey> + '_ {
+        self.slots.iter().filter(|(_, slot)| slot.lease().is_some()).map(|(key, _)| key)
     }
 
     /// How much more the link of an exchange may read: granted and not used; `None` if it wants nothing.

@@ -1,0 +1,143 @@
+//! How the engine lets links read, makes durable what arrived, and says how far downloads are.
+
+use super::entry::{EntryKey, Running};
+use super::event::DownloadEvent;
+use super::flow::{Held, Round, Share};
+use super::io::Output;
+use super::machine::Engine;
+use super::record::Note;
+use crate::base::Instant;
+use crate::download::http::SlotKey;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// What the links of a download still want.
+enum Appetite {
+    /// All have enough.
+    None,
+    /// They got nothing and wait for memory or a limit.
+    Waits,
+    /// They got something, and wait for more.
+    WaitsForMore,
+}
+
+impl Engine {
+    /// Lets links read as much as memory and limits allow. Only those are asked that something happened to since they
+    /// had enough.
+    pub(super) fn grant_credit(&mut self, now: Instant) {
+        self.flow_at = None;
+        if self.hungry.is_empty() {
+            return;
+        }
+        let mut round = self.flow.round(self.links.leased(), self.used);
+        let mut fed = Vec::new();
+        for _ in 0..self.hungry.len() {
+            let Some(key) = self.hungry.pop_front() else { break };
+            match self.feed(now, key, &mut round) {
+                Appetite::Waits => self.hungry.push_back(key),
+                Appetite::WaitsForMore => fed.push(key),
+                Appetite::None => {
+                    if let Some(entry) = self.entries.get_mut(key) {
+                        entry.hungry = false;
+                    }
+                }
+            }
+        }
+        // Who got something stands behind those who got nothing.
+        self.hungry.extend(fed);
+        // Credit only leaves: draining it changes nothing that credit depends on.
+        while let Some(key) = self.touched.pop_front() {
+            self.drain_entry(now, key);
+        }
+    }
+
+    /// Lets the links of one download read; says whether they want more.
+    fn feed(&mut self, now: Instant, key: EntryKey, round: &mut Round) -> Appetite {
+        let several = self.queue.running_count() > 1;
+        let Some(entry) = self.entries.get_mut(key) else { return Appetite::None };
+        let Some(Running::Http(download)) = &mut entry.running else { return Appetite::None };
+        let slots: Vec<SlotKey> = download.exchanges().collect();
+        let first = entry.turn.checked_rem(slots.len()).unwrap_or(0);
+        let (mut waits, mut touched) = (false, false);
+        for place in (first..slots.len()).chain(0..first) {
+            let slot = slots[place];
+            if several && self.flow.is_greedy(download.backlog()) {
+                waits = true;
+                break;
+            }
+            let Some(credit) = download.credit(slot) else { continue };
+            let asking = download.is_asking(slot);
+            let mut share = Share { credit, asking, bucket: &mut entry.bucket };
+            match self.flow.grant(now, round, &mut share) {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    download.grant(now, slot, bytes);
+                    entry.turn = place + 1;
+                    touched = true;
+                }
+                Err(held) => {
+                    waits = true;
+                    if let Held::Rate(at) = held {
+                        self.flow_at = Some(self.flow_at.map_or(at, |old| old.min(at)));
+                    }
+                }
+            }
+        }
+        if touched {
+            self.touch(key);
+        }
+        match (waits, touched) {
+            (false, _) => Appetite::None,
+            (true, false) => Appetite::Waits,
+            (true, true) => Appetite::WaitsForMore,
+        }
+    }
+
+    /// Something happened to a download: its memory is counted again, and its links may want credit.
+    pub(super) fn count_memory(&mut self, key: EntryKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let used = entry.running.as_ref().map_or(0, Running::used);
+        self.used = self.used.saturating_sub(entry.used) + used;
+        entry.used = used;
+        if entry.running.is_some() && !core::mem::replace(&mut entry.hungry, true) {
+            self.hungry.push_back(key);
+        }
+    }
+
+    pub(super) fn make_durable(&mut self, now: Instant) {
+        self.checkpoint.at = None;
+        self.checkpoint.began = Some(now);
+        let running: Vec<EntryKey> = self.queue.running().collect();
+        for key in running {
+            if let Some(download) = self.entries.get_mut(key).and_then(super::entry::Entry::http_mut) {
+                download.checkpoint(now);
+                self.touch(key);
+            }
+        }
+    }
+
+    pub(super) fn write_note(&mut self) {
+        let Some(boot_id) = self.boot_id else { return };
+        let note = |key| {
+            let entry = self.entries.get(key)?;
+            let (part, written) = entry.http()?.note()?;
+            Some((entry.id, part.identity?, written.clone()))
+        };
+        // What a killed process left and nobody has taken up yet stays noted.
+        let left = self.notes.iter().map(|(id, (file, ranges))| (*id, *file, ranges.clone()));
+        let written = self.queue.running().filter_map(note).chain(left).collect();
+        self.outputs.push_back(Output::Note(Bytes::from(Note { boot_id, written }.encode())));
+    }
+
+    pub(super) fn report_progress(&mut self, now: Instant, key: EntryKey) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.state.is_active()) else { return };
+        let (id, progress) = (entry.id, entry.progress(now));
+        self.outputs.push_back(Output::Event(DownloadEvent::Progress { id, progress }));
+        self.progress_due.set(key, Some(now + PROGRESS_EVERY));
+    }
+}
+
+/// How often progress is reported, per download.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// How often what was written is noted for the case that this process is killed.
+pub(super) const NOTE_EVERY: Duration = Duration::from_millis(50);
