@@ -75,6 +75,7 @@ fn key(number: u64) -> Bytes {
 fn download(number: u64) -> StoreOp {
     let record = DownloadRecord {
         url: format!("https://mirror.example.org/pub/releases/{number}/image.iso"),
+        info_hash: None,
         options: DownloadOptions::new().save_dir("/home/somebody/Downloads"),
         state: SavedState::Queued,
         created_at: 1_700_000_000_000 + number,

@@ -2,6 +2,7 @@
 
 use crate::engine::Runtime;
 use crate::rate::{parse_rate, parse_seconds};
+use std::net::{IpAddr, SocketAddr};
 use crate::storage::Storage;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
@@ -26,6 +27,31 @@ pub(crate) enum Command {
     /// Download files. Run the same command again to resume an interrupted one
     #[command(after_long_help = format!("{GET_NOTES}\n\n{EXIT_CODES}"))]
     Get(Box<GetArgs>),
+    /// Serve a complete torrent to others until interrupted
+    Seed(Box<SeedArgs>),
+    /// Show what a torrent or magnet link says
+    Show {
+        /// A .torrent file or a magnet link
+        #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
+        torrent: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a torrent of a file or folder
+    Create(CreateArgs),
+    /// Compare files with a torrent; lists what is wrong
+    Verify {
+        /// A .torrent file
+        #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
+        torrent: PathBuf,
+        /// The directory that the torrent's file or folder is in [default: the current one]
+        #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+        /// Print nothing; the exit code tells
+        #[arg(short, long)]
+        quiet: bool,
+    },
     /// Show the downloads that are not complete
     List(ListArgs),
     /// Go on with downloads that are not complete: all, or those named
@@ -57,7 +83,7 @@ pub(crate) enum Command {
 /// `gosh-dl get`
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
-    /// What to download, one file per URL
+    /// What to download: URLs, .torrent files, magnet links
     #[arg(value_name = "URL", required_unless_present = "input_file", value_hint = ValueHint::Url)]
     pub(crate) urls: Vec<String>,
     /// The directory to save in [default: the current one]
@@ -101,10 +127,139 @@ pub(crate) struct GetArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input_file: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
+    /// Torrents: fetch pieces in order
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Torrents: the files to fetch, by their numbers as `show` has them: 0,2,5-7
+    #[arg(long, value_name = "IDX,..", value_parser = parse_selection)]
+    pub(crate) select_file: Option<Selection>,
+    #[command(flatten)]
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
+
+/// `gosh-dl seed`
+#[derive(Args, Debug)]
+pub(crate) struct SeedArgs {
+    /// A .torrent file
+    #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
+    pub(crate) torrent: PathBuf,
+    /// The directory that the torrent's file or folder is in [default: the current one]
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
+    /// What drives the engine: tokio or smol
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) runtime: Runtime,
+    /// Write everything that the engine is given to a file, for a report that can be repeated with gosh-dl replay
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) record: Option<PathBuf>,
+    /// Log to standard error; twice and thrice for more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// `gosh-dl create`
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// The file or folder
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// The .torrent file to write
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// Version 1 of the format (the only one there is so far)
+    #[arg(long)]
+    pub(crate) v1: bool,
+    /// An announce URL; each further one is a tier of its own (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) tracker: Vec<String>,
+    /// A web server that has the files (repeatable)
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) web_seed: Vec<String>,
+    /// The length of a piece, a power of two, e.g. 256K [default: by the size of the content]
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub(crate) piece_length: Option<u64>,
+    /// Peers may come from the trackers only
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// Print errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// How to take part in swarms.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Torrents")]
+pub(crate) struct SwarmArgs {
+    /// Where peers may connect to [default: port 6881 to 6889 of all addresses]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A peer to connect to (repeatable)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer: Vec<SocketAddr>,
+    /// Do not tell peers of each other
+    #[arg(long)]
+    pub(crate) no_pex: bool,
+    /// Do not take part in the DHT (there is none yet)
+    #[arg(long)]
+    pub(crate) no_dht: bool,
+    /// Do not look for peers in the local network (that is not done yet)
+    #[arg(long)]
+    pub(crate) no_lpd: bool,
+    /// Bytes sent for each byte of the torrent before seeding ends; 0 seeds without end [default: no seeding after get]
+    #[arg(long, value_name = "R", value_parser = parse_ratio)]
+    pub(crate) seed_ratio: Option<f64>,
+    /// How long to seed at most
+    #[arg(long, value_name = "SECS", value_parser = parse_whole_seconds)]
+    pub(crate) seed_time: Option<Duration>,
+    /// The most bytes per second to all peers together, e.g. 500K, 2.5M, 1G
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) upload_limit: Option<u64>,
+    /// Peers per torrent, 1 to 5000 [default: 55]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub(crate) max_peers: Option<u16>,
+    /// The own address that connections to peers and trackers come from
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// Encryption of connections to peers: off (there is none yet)
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) encryption: Encryption,
+    /// Transport to peers: tcp (the only one there is so far)
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) transport: Transport,
+}
+
+/// `--encryption`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Encryption {
+    /// None.
+    #[default]
+    #[value(aliases = ["disabled", "allowed", "preferred"])]
+    Off,
+    /// Only encrypted ones.
+    #[value(alias = "require")]
+    Required,
+}
+
+/// `--transport`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Transport {
+    /// TCP.
+    #[default]
+    #[value(aliases = ["tcp-only", "any", "both"])]
+    Tcp,
+    /// uTP (BEP 29).
+    #[value(alias = "utp-only")]
+    Utp,
+}
+
+/// The numbers of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selection(pub(crate) Vec<usize>);
 
 /// How to fetch.
 #[derive(Args, Debug)]
@@ -221,6 +376,38 @@ pub(crate) enum StateCommand {
         storage: Option<Storage>,
     },
 }
+
+/// `0,2,5-7`
+fn parse_selection(text: &str) -> Result<Selection, String> {
+    let number = |text: &str| {
+        text.trim().parse::<usize>().map_err(|_| format!("\"{text}\" is no number; files are numbered from 0"))
+    };
+    let mut files = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').map_or((part, part), |ends| ends);
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first || last - first >= MAX_SELECTED {
+            return Err(format!("\"{part}\" is no range of files"));
+        }
+        files.extend(first..=last);
+    }
+    files.sort_unstable();
+    files.dedup();
+    Ok(Selection(files))
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio: &f64| ratio.is_finite() && *ratio >= 0.0);
+    ratio.ok_or_else(|| "a ratio is a number of 0 or more, such as 1.5".to_owned())
+}
+
+fn parse_whole_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "a time is given in whole seconds".to_owned())?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// No torrent has more files.
+const MAX_SELECTED: usize = 500_000;
 
 /// Reads what `T` reads, and names the values for completion and help.
 fn one_of<T>(values: &[&'static str]) -> impl TypedValueParser<Value = T>

@@ -3,13 +3,13 @@
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::run::{Job, Leave, run};
-use crate::settings::{Get, Request, Show};
+use crate::settings::{Get, Request, Show, Source};
 use crate::state::{self, Announced, Found, Known, State};
 use crate::text;
 use crate::watch::{Pending, Refused, go_on};
 use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::download::DownloadId;
-use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineError, StorageErrorKind};
+use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus, EngineError, StorageErrorKind};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -106,8 +106,16 @@ fn begin(engine: &Engine, refused: Vec<Refused>, old: Vec<DownloadStatus>, new: 
 }
 
 async fn add(engine: Engine, request: Request) -> Result<DownloadId, Refused> {
-    let Request { url, plain_url, options, .. } = request;
-    engine.add_http(&url, options).await.map_err(|error| Refused { url: plain_url, error })
+    let Request { source, url, plain_url, options, .. } = request;
+    match source {
+        Source::Url => {
+            engine.add_http(&url, options).await.map_err(|error| Refused { url: plain_url, error })
+        }
+        Source::Magnet => engine.add_magnet(&url, options).await.map_err(|error| Refused { url, error }),
+        Source::Torrent(metainfo) => {
+            engine.add_torrent(metainfo.raw(), options).await.map_err(|error| Refused { url, error })
+        }
+    }
 }
 
 fn in_use(state: PathBuf) -> EngineError {
@@ -151,7 +159,8 @@ fn plan(
 fn is_there(status: &DownloadStatus) -> bool {
     let metadata = &status.metadata;
     let Some(name) = &metadata.filename else { return false };
-    std::fs::metadata(metadata.save_dir.join(name)).is_ok_and(|file| file.is_file())
+    let is_right = |found: std::fs::Metadata| found.is_file() || status.kind != DownloadKind::Http;
+    std::fs::metadata(metadata.save_dir.join(name)).is_ok_and(is_right)
 }
 
 /// Takes unfinished downloads over from other commands that asked for one of the same files and stopped.

@@ -1,6 +1,7 @@
 //! The command line of gosh-dl: fetches files over many connections, and goes on where it stopped.
 
 mod args;
+mod create;
 mod engine;
 mod failure;
 mod get;
@@ -8,18 +9,24 @@ mod input_file;
 mod json;
 mod log;
 mod manage;
+mod metainfo;
 mod output;
+mod pieces;
 mod progress;
 mod rate;
 mod replay;
 mod run;
+mod seed;
 mod selection;
 mod settings;
+mod show;
 mod signals;
 mod state;
 mod storage;
+mod swarm;
 mod tally;
 mod text;
+mod verify;
 mod watch;
 
 use args::{Cli, Command, StateCommand};
@@ -51,6 +58,14 @@ fn command(command: Command) -> Result<u8, Refusal> {
             let settings = settings::get(&args).map_err(Refusal::Usage)?;
             Ok(block_on(get::get(settings, Show::from(&args.show)))??)
         }
+        Command::Seed(args) => {
+            log::start(args.verbose);
+            let settings = swarm::seed(&args).map_err(Refusal::Usage)?;
+            Ok(block_on(seed::seed(settings))??)
+        }
+        Command::Show { torrent, json } => Ok(show::show(&torrent, json)?),
+        Command::Create(args) => Ok(create::create(&args)?),
+        Command::Verify { torrent, dir, quiet } => Ok(verify::verify(&torrent, dir.as_deref(), quiet)?),
         Command::List(args) => Ok(manage::list(&args)?),
         Command::Resume(args) => {
             log::start(args.show.verbose);

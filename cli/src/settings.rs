@@ -4,9 +4,11 @@ use crate::args::{GetArgs, ShowArgs, TransferArgs};
 use crate::engine::Runtime;
 use crate::input_file::{self, Entry};
 use crate::storage::Storage;
-use crate::text;
+use crate::{metainfo, swarm, text};
+use gosh_dl_core::base::InfoHash;
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{EngineConfig, HttpConfig, RESERVED_HEADERS};
+use gosh_dl_core::wire::torrent::{Magnet, Metainfo};
 use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -31,12 +33,25 @@ pub(crate) struct Get {
     pub(crate) runtime: Runtime,
 }
 
-/// One file to fetch.
+/// What a request is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A file at a URL.
+    Url,
+    /// A torrent, by its metainfo.
+    Torrent(Box<Metainfo>),
+    /// A torrent, by its magnet link.
+    Magnet,
+}
+
+/// One file or torrent to fetch.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The first URL, as given.
+    /// What it is for.
+    pub(crate) source: Source,
+    /// The first URL, or the magnet link, as given; of a torrent file its path.
     pub(crate) url: String,
-    /// The first URL without user name and password, as its parser writes it.
+    /// The first URL without user name and password, as its parser writes it; of a torrent its name.
     pub(crate) plain_url: String,
     /// The directory, absolute.
     pub(crate) dir: PathBuf,
@@ -92,7 +107,7 @@ pub(crate) fn get(args: &GetArgs) -> Result<Get, UsageError> {
     if requests.is_empty() {
         return Err(UsageError("there is no URL in the input file".to_owned()));
     }
-    let config = config(&args.transfer, EngineConfig::new())?;
+    let config = swarm::config(&args.swarm, config(&args.transfer, EngineConfig::new())?)?;
     let TransferArgs { state, storage, runtime, .. } = &args.transfer;
     Ok(Get { requests, config, state: state.clone(), storage: *storage, runtime: *runtime })
 }
@@ -154,9 +169,33 @@ fn only_for_one_file(args: &GetArgs, files: usize) -> Result<(), UsageError> {
     }
 }
 
+/// What the first of an entry's addresses is.
+fn source(first: &str) -> Result<(Source, String), UsageError> {
+    let wrong = |error: &dyn std::fmt::Display| UsageError(format!("{}: {error}", text::escape(first)));
+    if metainfo::is_magnet(first) {
+        let magnet = Magnet::parse(first).map_err(|error| wrong(&error))?;
+        return Ok((Source::Magnet, torrent_name(magnet.info_hash)));
+    }
+    if metainfo::is_file(first) {
+        let torrent = metainfo::read(Path::new(first)).map_err(|failure| UsageError(failure.0))?;
+        let name = torrent_name(torrent.info_hash());
+        return Ok((Source::Torrent(Box::new(torrent)), name));
+    }
+    Ok((Source::Url, text::without_user_info(&checked_url(first)?)))
+}
+
+/// What tells a torrent from others.
+pub(crate) fn torrent_name(info_hash: InfoHash) -> String {
+    format!("urn:btih:{info_hash}")
+}
+
 fn request(args: &GetArgs, entry: &Entry) -> Result<Request, UsageError> {
     let mut urls = entry.urls.iter().chain(&args.mirror);
-    let url = checked_url(urls.next().ok_or_else(|| UsageError("there is no URL".to_owned()))?)?;
+    let url = urls.next().ok_or_else(|| UsageError("there is no URL".to_owned()))?.clone();
+    let (source, plain_url) = source(&url)?;
+    if !matches!(source, Source::Url) {
+        not_for_torrents(args, entry)?;
+    }
     let out = entry.out.clone().or_else(|| args.out.clone());
     if let Some(name) = &out {
         check_name(name)?;
@@ -191,7 +230,25 @@ fn request(args: &GetArgs, entry: &Entry) -> Result<Request, UsageError> {
         None => args.checksum.clone(),
         Some(checksum) => Some(checksum.parse().map_err(|why| UsageError(format!("checksum: {why}")))?),
     };
-    Ok(Request { plain_url: text::without_user_info(&url), url, dir, out, options })
+    if !matches!(source, Source::Url) {
+        options = swarm::get_options(&args.swarm, options);
+        options.sequential = args.sequential.then_some(true);
+        options.selected_files = args.select_file.as_ref().map(|selection| selection.0.clone());
+    }
+    Ok(Request { source, plain_url, url, dir, out, options })
+}
+
+/// Options that are about one file of a web server.
+fn not_for_torrents(args: &GetArgs, entry: &Entry) -> Result<(), UsageError> {
+    let given = [
+        (args.out.is_some() || entry.out.is_some(), "--out"),
+        (!args.mirror.is_empty() || entry.urls.len() > 1, "--mirror"),
+        (args.checksum.is_some() || entry.checksum.is_some(), "--checksum"),
+    ];
+    match given.into_iter().find(|(given, _)| *given) {
+        None => Ok(()),
+        Some((_, option)) => Err(UsageError(format!("{option} is for a URL, not for a torrent"))),
+    }
 }
 
 fn checked_url(url: &str) -> Result<String, UsageError> {

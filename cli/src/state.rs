@@ -5,7 +5,7 @@
 
 use crate::failure::Failure;
 use crate::selection::{Part, Selection};
-use crate::settings::{self, Request, io_message};
+use crate::settings::{self, Request, Source, io_message};
 pub(crate) use crate::storage::remove;
 use crate::storage::{Storage, beside};
 use crate::text;
@@ -92,7 +92,7 @@ impl State {
         let gone = self.keys(ids);
         let ops: Vec<_> = gone
             .iter()
-            .flat_map(|key| [Table::Download, Table::Progress].map(|table| (table, key.clone())))
+            .flat_map(|key| [Table::Download, Table::Progress, Table::Torrent].map(|table| (table, key.clone())))
             .map(|(table, key)| StoreOp::Delete { table, key: key.into() })
             .collect();
         self.commit(&ops)?;
@@ -133,11 +133,14 @@ impl State {
         let Some(known) = self.downloads.iter_mut().find(|known| known.status.id == id) else {
             return Ok(());
         };
-        if known.record.options == request.options && known.record.url == request.url {
+        let same_url = known.record.url == request.url || matches!(request.source, Source::Torrent(_));
+        if known.record.options == request.options && same_url {
             return Ok(());
         }
         known.record.options = request.options.clone();
-        known.record.url.clone_from(&request.url);
+        if !matches!(request.source, Source::Torrent(_)) {
+            known.record.url.clone_from(&request.url);
+        }
         let key = id.as_uuid().as_bytes().to_vec();
         let value = known.record.encode();
         let old = self.records.iter_mut().find(|old| old.table == Table::Download && old.key == key);
@@ -270,7 +273,10 @@ pub(crate) fn is_worth_keeping(status: &DownloadStatus) -> bool {
 
 impl Known {
     fn new(status: DownloadStatus, record: DownloadRecord) -> Self {
-        let plain_url = text::without_user_info(&record.url);
+        let plain_url = match record.info_hash {
+            Some(info_hash) => settings::torrent_name(info_hash),
+            None => text::without_user_info(&record.url),
+        };
         let dir = record.options.save_dir.as_deref().unwrap_or(&status.metadata.save_dir);
         let key = settings::key(&plain_url, dir, record.options.filename.as_deref());
         Self { status, record, key }

@@ -10,7 +10,7 @@ use crate::signals::{Interrupt, Signals};
 use crate::tally::Tally;
 use crate::{failure, text};
 use gosh_dl_core::download::DownloadId;
-use gosh_dl_core::engine::{DownloadEvent, DownloadState, DownloadStatus, EngineError};
+use gosh_dl_core::engine::{DownloadEvent, DownloadKind, DownloadState, DownloadStatus, EngineError};
 use gosh_dl_tokio::EventStream;
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -51,6 +51,8 @@ pub(crate) struct Watch {
     start: Instant,
     /// When those that run began.
     began: HashMap<DownloadId, Instant>,
+    /// Torrents that are whole and serve others.
+    serving: HashSet<DownloadId>,
     /// The bytes of each that were there before, where there were any.
     before: HashMap<DownloadId, u64>,
 }
@@ -69,6 +71,7 @@ impl Watch {
             early: HashSet::new(),
             start: Instant::now(),
             began: HashMap::new(),
+            serving: HashSet::new(),
             before,
         }
     }
@@ -133,6 +136,8 @@ impl Watch {
         let word = match event {
             DownloadEvent::Started { .. } => "started",
             DownloadEvent::Completed { .. } => return self.on_completed(id),
+            DownloadEvent::StateChanged { new_state: DownloadState::Completed, .. } => return self.on_over(id),
+            DownloadEvent::Warning { message, .. } => return self.on_warning(message),
             DownloadEvent::Failed { error, retryable, .. } => return self.on_failed(id, error, *retryable),
             DownloadEvent::Removed { .. } => return self.on_removed(id),
             DownloadEvent::Progress { .. } if self.show.json || self.before.contains_key(&id) => "progress",
@@ -156,11 +161,28 @@ impl Watch {
         }
     }
 
+    /// A torrent is served for as long as was asked for, and over then.
+    fn on_over(&mut self, id: DownloadId) {
+        if self.serving.remove(&id) {
+            self.end(id);
+            self.tally.done += 1;
+        }
+    }
+
+    fn on_warning(&mut self, message: &str) {
+        let message = text::escape(message).into_owned();
+        self.progress.aside(|| output::error(&format!("warning: {message}")));
+    }
+
     fn on_completed(&mut self, id: DownloadId) {
-        self.end(id);
-        self.tally.done += 1;
         let (began, before) = (self.began.remove(&id), self.before.remove(&id));
         let Some(status) = self.engine.status(id) else { return };
+        if status.kind != DownloadKind::Http && status.state != DownloadState::Completed {
+            self.serving.insert(id);
+        } else {
+            self.end(id);
+            self.tally.done += 1;
+        }
         let size = status.progress.completed_size;
         self.tally.ended_bytes += size;
         if status.metadata.filename.is_none() {

@@ -107,6 +107,7 @@ fn record() -> impl Strategy<Value = DownloadRecord> {
     (text(), options(), state(), number(), option::of(number()), number()).prop_map(
         |(url, options, state, created_at, completed_at, order)| DownloadRecord {
             url,
+            info_hash: None,
             options,
             state,
             created_at,

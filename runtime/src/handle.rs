@@ -2,14 +2,17 @@
 
 use crate::driver::{Driver, Shared, check_certificates, start};
 use crate::events::EventStream;
+use bytes::Bytes;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::Store;
+use gosh_dl_core::download::torrent::announcer::TrackerStatus;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
     Answer, BatchResult, DownloadEvent, DownloadState, DownloadStatus, Engine, EngineConfig, EngineError,
-    GlobalStats, Token, VerifyReport,
+    GlobalStats, PeerInfo, Token, VerifyReport,
 };
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 type Result<T> = core::result::Result<T, EngineError>;
@@ -44,11 +47,28 @@ impl Handle {
     /// [`EngineError::InvalidInput`] names the argument that is wrong; [`EngineError::AlreadyExists`] where an
     /// unfinished download has the same URL, directory and name.
     pub async fn add_http(&self, url: &str, options: DownloadOptions) -> Result<DownloadId> {
-        let (token, reply) = self.shared.expect_reply();
-        let added = self.shared.with(|engine, now| engine.add_http(now, url, options, token));
-        let id = added.inspect_err(|_| self.shared.forget_reply(token))?;
-        reply.await.unwrap_or(Err(EngineError::Shutdown))?;
-        Ok(id)
+        self.add(|engine, now, token| engine.add_http(now, url, options, token)).await
+    }
+
+    /// Adds a torrent from the bytes of its metainfo file; it is in the store when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Protocol`] where the bytes are no torrent, saying which key is wrong;
+    /// [`EngineError::InvalidInput`] for an option that is wrong; [`EngineError::AlreadyExists`] where the same torrent
+    /// is there.
+    pub async fn add_torrent(&self, metainfo: &[u8], options: DownloadOptions) -> Result<DownloadId> {
+        let metainfo = Bytes::copy_from_slice(metainfo);
+        self.add(|engine, now, token| engine.add_torrent(now, metainfo, options, token)).await
+    }
+
+    /// Adds a torrent by its magnet link; its metainfo comes from peers. It is in the store when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Protocol`] where it is no magnet link of a torrent; else as [`add_torrent`](Self::add_torrent).
+    pub async fn add_magnet(&self, uri: &str, options: DownloadOptions) -> Result<DownloadId> {
+        self.add(|engine, now, token| engine.add_magnet(now, uri, options, token)).await
     }
 
     /// Pauses a queued or running download; everything that arrived is durable when this returns.
@@ -221,6 +241,59 @@ impl Handle {
         self.shared.with(|engine, now| engine.set_download_limit(now, id, limit))
     }
 
+    /// Connects a torrent to a peer whose address is known.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for one that is no torrent or does not run.
+    pub fn add_peer(&self, id: DownloadId, address: SocketAddr) -> Result<()> {
+        self.shared.with(|engine, now| engine.add_peer(now, id, address))
+    }
+
+    /// Announces a torrent to one more tracker; says whether it is new.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_peer`](Self::add_peer).
+    pub fn add_tracker(&self, id: DownloadId, url: &str) -> Result<bool> {
+        self.shared.with(|engine, now| engine.add_tracker(now, id, url))
+    }
+
+    /// Asks all trackers of a torrent now.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_peer`](Self::add_peer).
+    pub fn force_reannounce(&self, id: DownloadId) -> Result<()> {
+        self.shared.with(|engine, now| engine.force_reannounce(now, id))
+    }
+
+    /// The connected peers of a torrent that runs; empty for all others.
+    pub fn peers(&self, id: DownloadId) -> Vec<PeerInfo> {
+        self.status(id).and_then(|status| status.peers).unwrap_or_default()
+    }
+
+    /// The trackers of a torrent that runs, and how they stand; empty for all others.
+    pub fn trackers(&self, id: DownloadId) -> Vec<TrackerStatus> {
+        self.shared.view(|engine, _| engine.trackers(id)).unwrap_or_default()
+    }
+
+    /// Which pieces of a torrent are here: one bit each, the high bit of the first byte is piece 0.
+    pub fn piece_map(&self, id: DownloadId) -> Option<Vec<u8>> {
+        self.shared.view(|engine, _| engine.piece_map(id))
+    }
+
+    /// The metainfo file of a torrent; `None` while its peers have not sent it. Without its trackers where it came from
+    /// peers.
+    pub fn metainfo(&self, id: DownloadId) -> Option<Vec<u8>> {
+        self.shared.view(|engine, _| engine.metainfo(id)).map(|metainfo| metainfo.raw().to_vec())
+    }
+
+    /// Where peers reach this side, once it listens.
+    pub fn listen_port(&self) -> Option<u16> {
+        self.shared.view(|engine, _| engine.listen_port())
+    }
+
     /// Stops everything and records what arrived; what ran goes on at the next start. Takes five seconds at most,
     /// whatever servers and disks do.
     ///
@@ -233,6 +306,17 @@ impl Handle {
         // The sender is dropped when the driver has ended.
         let _ = closed.await;
         Ok(())
+    }
+
+    async fn add(
+        &self,
+        call: impl FnOnce(&mut RecordedEngine, Instant, Token) -> Result<DownloadId>,
+    ) -> Result<DownloadId> {
+        let (token, reply) = self.shared.expect_reply();
+        let added = self.shared.with(|engine, now| call(engine, now, token));
+        let id = added.inspect_err(|_| self.shared.forget_reply(token))?;
+        reply.await.unwrap_or(Err(EngineError::Shutdown))?;
+        Ok(id)
     }
 
     fn only(&self, which: impl Fn(&DownloadState) -> bool) -> Vec<DownloadStatus> {

@@ -18,6 +18,7 @@ const KEY: [u8; 16] = [0x11; 16];
 fn record(state: SavedState) -> StoreOp {
     let record = DownloadRecord {
         url: "http://me:secret@h.example/big.iso".to_owned(),
+        info_hash: None,
         options: DownloadOptions::new().save_dir("/srv").filename("asked"),
         completed_at: (state == SavedState::Completed).then_some(1_700_000_001_500),
         state,

@@ -2,6 +2,7 @@
 
 use crate::base::disk::{AllocationMode, Digest, HashAlgorithm};
 use core::fmt;
+use core::net::SocketAddr;
 use core::str::FromStr;
 use std::path::PathBuf;
 
@@ -54,6 +55,21 @@ pub struct DownloadOptions {
     pub on_change: Option<OnChange>,
     /// Fail if it is not complete this long after it started. Default: never.
     pub deadline: Option<core::time::Duration>,
+    /// Torrents: how much is uploaded for each byte of the torrent before seeding ends; 0 seeds without end. Default:
+    /// the engine's.
+    pub seed_ratio: Option<f64>,
+    /// Torrents: how long it is seeded at most once it is complete; 0 does not seed.
+    pub seed_time: Option<core::time::Duration>,
+    /// Torrents: the numbers of the files that are fetched, from 0. Default: all.
+    pub selected_files: Option<Vec<usize>>,
+    /// Torrents: whether pieces are fetched in order.
+    pub sequential: Option<bool>,
+    /// Torrents: how many peers it may be connected to.
+    pub max_peers: Option<usize>,
+    /// Torrents: addresses of peers that are known already.
+    pub peers: Vec<SocketAddr>,
+    /// Torrents: announce URLs besides those of the torrent, each in a tier of its own.
+    pub trackers: Vec<String>,
 }
 
 /// A setter for each optional field, named as the field; `into` ones take whatever converts.
@@ -92,6 +108,25 @@ impl DownloadOptions {
         on_conflict: ConflictPolicy,
         on_change: OnChange,
         deadline: core::time::Duration,
+        seed_ratio: f64,
+        seed_time: core::time::Duration,
+        selected_files: Vec<usize>,
+        sequential: bool,
+        max_peers: usize,
+    }
+
+    /// Adds one address to [`peers`](Self::peers).
+    #[must_use]
+    pub fn peer(mut self, address: SocketAddr) -> Self {
+        self.peers.push(address);
+        self
+    }
+
+    /// Adds one announce URL to [`trackers`](Self::trackers).
+    #[must_use]
+    pub fn tracker(mut self, url: impl Into<String>) -> Self {
+        self.trackers.push(url.into());
+        self
     }
 
     /// Sets [`priority`](Self::priority).

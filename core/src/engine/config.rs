@@ -3,6 +3,7 @@
 use super::EngineError;
 use crate::base::disk::AllocationMode;
 use crate::download::{ConflictPolicy, OnChange};
+use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
@@ -47,8 +48,37 @@ pub struct EngineConfig {
     /// Where a driver writes everything that the engine is given, so that the run can be repeated; `None` for nowhere.
     /// Taken at the start only. See [`recording`](super::recording). Default `None`.
     pub record: Option<PathBuf>,
+    /// How many peers one torrent may be connected to; 1 to 5000. Default 55.
+    pub max_peers: usize,
+    /// How much is uploaded for each byte of a torrent before seeding ends; 0 seeds without end. Default 1.
+    pub seed_ratio: f64,
+    /// Whether peers are told of each other (BEP 11). Default yes.
+    pub enable_pex: bool,
     /// HTTP settings.
     pub http: HttpConfig,
+    /// Settings of torrents.
+    pub torrent: TorrentConfig,
+}
+
+/// Settings of torrents.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TorrentConfig {
+    /// The ports, first and last, of which the first that is free is listened on; `(0, 0)` takes any free one.
+    /// Default 6881 to 6889.
+    pub listen_port_range: (u16, u16),
+    /// The address that is listened on. Default: all of IPv4 and IPv6.
+    pub listen_address: Option<IpAddr>,
+    /// Whether peers may connect to this side. Default yes.
+    pub enable_listen: bool,
+    /// The own address that connections to peers and trackers come from. Default: as the system chooses.
+    pub bind_address: Option<IpAddr>,
+    /// How long a peer may be silent. Default 120 s.
+    pub peer_timeout: Duration,
+    /// How long a peer may take to accept a connection. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How many peers may download from this side at once; 1 or more. Default: as many as the upload limit feeds.
+    pub upload_slots: Option<usize>,
 }
 
 /// Settings of HTTP.
@@ -92,7 +122,25 @@ impl Default for EngineConfig {
             database_path: None,
             buffer_budget: 8 << 20,
             record: None,
+            max_peers: 55,
+            seed_ratio: 1.0,
+            enable_pex: true,
             http: HttpConfig::default(),
+            torrent: TorrentConfig::default(),
+        }
+    }
+}
+
+impl Default for TorrentConfig {
+    fn default() -> Self {
+        Self {
+            listen_port_range: (6881, 6889),
+            listen_address: None,
+            enable_listen: true,
+            bind_address: None,
+            peer_timeout: Duration::from_secs(120),
+            connect_timeout: Duration::from_secs(10),
+            upload_slots: None,
         }
     }
 }
@@ -150,7 +198,11 @@ impl EngineConfig {
         on_conflict: ConflictPolicy,
         on_change: OnChange,
         buffer_budget: u64,
+        max_peers: usize,
+        seed_ratio: f64,
+        enable_pex: bool,
         http: HttpConfig,
+        torrent: TorrentConfig,
     }
 
     /// Checks every range that the fields' descriptions give.
@@ -183,6 +235,16 @@ impl EngineConfig {
                 "must be more than 0; leave it out for none",
             ),
             (self.buffer_budget >= 1 << 20, "buffer_budget", "must be at least 1 MiB"),
+            ((1..=5000).contains(&self.max_peers), "max_peers", "must be 1 to 5000"),
+            (self.seed_ratio >= 0.0, "seed_ratio", "must be 0 or more"),
+            (self.torrent.upload_slots != Some(0), "upload_slots", "must be at least 1"),
+            (
+                self.torrent.listen_port_range.0 <= self.torrent.listen_port_range.1,
+                "listen_port_range",
+                "the first port must not be greater than the last",
+            ),
+            (!self.torrent.peer_timeout.is_zero(), "peer_timeout", "must be more than 0"),
+            (!self.torrent.connect_timeout.is_zero(), "connect_timeout", "must be more than 0"),
             (!self.http.connect_timeout.is_zero(), "connect_timeout", "must be more than 0"),
             (!self.http.read_timeout.is_zero(), "read_timeout", "must be more than 0"),
             (
@@ -216,6 +278,23 @@ impl HttpConfig {
         max_retry_delay: Duration,
         keep_alive: Duration,
         accept_invalid_certs: bool,
+    }
+}
+
+impl TorrentConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        into listen_address: Option<IpAddr>,
+        into bind_address: Option<IpAddr>,
+        into upload_slots: Option<usize>;
+        listen_port_range: (u16, u16),
+        enable_listen: bool,
+        peer_timeout: Duration,
+        connect_timeout: Duration,
     }
 }
 

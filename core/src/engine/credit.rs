@@ -4,7 +4,7 @@ use super::entry::{EntryKey, Running};
 use super::event::DownloadEvent;
 use super::flow::{Held, Round, Share};
 use super::io::Output;
-use super::machine::Engine;
+use super::machine::{CHECKPOINT_EVERY, Engine};
 use super::record::Note;
 use crate::base::Instant;
 use crate::download::http::SlotKey;
@@ -55,7 +55,11 @@ impl Engine {
     fn feed(&mut self, now: Instant, key: EntryKey, round: &mut Round) -> Appetite {
         let several = self.queue.running_count() > 1;
         let Some(entry) = self.entries.get_mut(key) else { return Appetite::None };
-        let Some(Running::Http(download)) = &mut entry.running else { return Appetite::None };
+        let download = match &mut entry.running {
+            Some(Running::Http(download)) => download,
+            Some(Running::Torrent(_)) => return self.feed_torrent(now, key, round),
+            _ => return Appetite::None,
+        };
         let slots: Vec<SlotKey> = download.exchanges().collect();
         let first = entry.turn.checked_rem(slots.len()).unwrap_or(0);
         let (mut waits, mut touched) = (false, false);
@@ -93,6 +97,52 @@ impl Engine {
         }
     }
 
+    /// Lets the links of a torrent read; says whether they want more.
+    fn feed_torrent(&mut self, now: Instant, key: EntryKey, round: &mut Round) -> Appetite {
+        let several = self.queue.running_count() > 1;
+        let Some(entry) = self.entries.get_mut(key) else { return Appetite::None };
+        let Some(Running::Torrent(torrent)) = &mut entry.running else { return Appetite::None };
+        if several && self.flow.is_greedy(torrent.backlog()) {
+            return Appetite::Waits;
+        }
+        let (mut waits, mut touched) = (false, false);
+        for _ in 0..torrent.hungry() {
+            let Some((lane, credit, asking)) = torrent.next_hungry() else { break };
+            let mut share = Share { credit, asking, bucket: &mut entry.bucket };
+            match self.flow.grant(now, round, &mut share) {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    torrent.grant(now, lane, bytes);
+                    touched = true;
+                }
+                Err(held) => {
+                    waits = true;
+                    torrent.still_hungry(lane);
+                    if let Held::Rate(at) = held {
+                        self.flow_at = Some(self.flow_at.map_or(at, |old| old.min(at)));
+                    }
+                }
+            }
+        }
+        if touched {
+            torrent.settle_grants(now);
+            self.touch(key);
+        }
+        match (waits, touched) {
+            (false, _) => Appetite::None,
+            (true, false) => Appetite::Waits,
+            (true, true) => Appetite::WaitsForMore,
+        }
+    }
+
+    /// What was written before a checkpoint is durable.
+    pub(super) fn end_checkpoint(&mut self, now: Instant) {
+        if let Some(began) = self.checkpoint.began.take() {
+            // A disk that needs long for a sync is asked less often.
+            self.checkpoint.every = ((now - began) * 4).clamp(CHECKPOINT_EVERY, CHECKPOINT_EVERY * 10);
+        }
+    }
+
     /// Something happened to a download: its memory is counted again, and its links may want credit.
     pub(super) fn count_memory(&mut self, key: EntryKey) {
         let Some(entry) = self.entries.get_mut(key) else { return };
@@ -109,10 +159,12 @@ impl Engine {
         self.checkpoint.began = Some(now);
         let running: Vec<EntryKey> = self.queue.running().collect();
         for key in running {
-            if let Some(download) = self.entries.get_mut(key).and_then(super::entry::Entry::http_mut) {
-                download.checkpoint(now);
-                self.touch(key);
+            match self.entries.get_mut(key).and_then(|entry| entry.running.as_mut()) {
+                Some(Running::Http(download)) => download.checkpoint(now),
+                Some(Running::Torrent(torrent)) => torrent.checkpoint(now),
+                _ => continue,
             }
+            self.touch(key);
         }
     }
 

@@ -4,12 +4,14 @@ use super::config::EngineConfig;
 use super::error::{EngineError, Result};
 use super::io::Token;
 use super::record::{DownloadRecord, SavedState};
-use super::status::{DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus};
-use crate::base::{FileName, Instant, Key, TokenBucket};
+use super::status::DownloadState;
+use crate::base::{FileName, InfoHash, Instant, Key, TokenBucket};
 use crate::download::check::Check;
 use crate::download::http::{HttpDownload, HttpPlan, HttpSaved, Phase};
-use crate::download::target::{Target, TargetPlan};
+use crate::download::target::{Part, Target, TargetPlan};
+use crate::download::torrent::{self, Torrent, TorrentSaved};
 use crate::download::{DownloadId, DownloadOptions};
+use crate::wire::torrent::{Magnet, Metainfo};
 use crate::wire::http::{HttpUrl, valid_header_name, valid_header_value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,7 @@ pub(super) struct Entry {
     pub(super) created_at: u64,
     pub(super) completed_at: Option<u64>,
     pub(super) order: u64,
-    pub(super) saved: Box<HttpSaved>,
+    pub(super) kind: Kind,
     pub(super) running: Option<Running>,
     pub(super) intent: Option<Intent>,
     /// Why it failed, if it did in this process.
@@ -37,9 +39,12 @@ pub(super) struct Entry {
     /// Whether a cancel that waits for a check removes the file too.
     pub(super) delete_files: bool,
     pub(super) bucket: TokenBucket,
+    pub(super) upload_bucket: TokenBucket,
     pub(super) touched: bool,
     /// Whether it is among the hungry.
     pub(super) hungry: bool,
+    /// Whether it is among those that have something to send.
+    pub(super) uploading: bool,
     /// Bytes of memory that are spoken for because of it.
     pub(super) used: u64,
     /// Which of its links is asked first whether it wants credit.
@@ -48,10 +53,35 @@ pub(super) struct Entry {
     pub(super) dir: Option<PathBuf>,
 }
 
+/// What kind of download it is, with what the store keeps of it.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Http(Box<HttpSaved>),
+    Torrent(Box<TorrentEntry>),
+}
+
+/// What the engine keeps of a torrent.
+#[derive(Debug)]
+pub(super) struct TorrentEntry {
+    pub(super) info_hash: InfoHash,
+    /// What the magnet link said; empty where there was none.
+    pub(super) magnet: Option<Magnet>,
+    /// Once it is known.
+    pub(super) metainfo: Option<Arc<Metainfo>>,
+    pub(super) saved: TorrentSaved,
+}
+
+impl TorrentEntry {
+    pub(super) fn new(info_hash: InfoHash, magnet: Option<Magnet>, metainfo: Option<Arc<Metainfo>>) -> Self {
+        Self { info_hash, magnet, metainfo, saved: TorrentSaved::default() }
+    }
+}
+
 /// What runs for a download.
 #[derive(Debug)]
 pub(super) enum Running {
     Http(Box<HttpDownload>),
+    Torrent(Box<Torrent>),
     Check { check: Box<Check>, reply: Token },
     Remove(Box<Target>),
 }
@@ -67,6 +97,17 @@ pub(super) enum Intent {
     Cancel(Vec<Token>),
     /// The engine shuts down; it goes on at the next start.
     Shutdown,
+    /// A torrent is checked.
+    Check {
+        /// Who waits for the report.
+        reply: Token,
+        /// Whether what is wrong is fetched again.
+        repair: bool,
+        /// The state that it had, and has again afterwards.
+        was: DownloadState,
+        /// Whether it is queued instead: something is to be fetched.
+        again: bool,
+    },
 }
 
 impl Running {
@@ -74,6 +115,7 @@ impl Running {
     pub(super) fn used(&self) -> u64 {
         match self {
             Self::Http(download) => download.used(),
+            Self::Torrent(torrent) => torrent.used(),
             Self::Check { .. } | Self::Remove(_) => 0,
         }
     }
@@ -127,6 +169,44 @@ impl Entry {
         })
     }
 
+    /// What tells it from all others: its URL, or the name of its torrent.
+    pub(super) fn identity(&self) -> Arc<str> {
+        match &self.kind {
+            Kind::Http(_) => Arc::clone(&self.url),
+            Kind::Torrent(torrent) => torrent_identity(torrent.info_hash),
+        }
+    }
+
+    /// What the store keeps of a download over HTTP.
+    pub(super) fn saved_mut(&mut self) -> Option<&mut HttpSaved> {
+        match &mut self.kind {
+            Kind::Http(saved) => Some(saved),
+            Kind::Torrent(_) => None,
+        }
+    }
+
+    /// The file of a download over HTTP.
+    pub(super) fn part(&self) -> Option<&Part> {
+        match &self.kind {
+            Kind::Http(saved) => saved.part.as_ref(),
+            Kind::Torrent(_) => None,
+        }
+    }
+
+    pub(super) fn torrent(&self) -> Option<&Torrent> {
+        match &self.running {
+            Some(Running::Torrent(torrent)) => Some(torrent),
+            _ => None,
+        }
+    }
+
+    pub(super) fn torrent_mut(&mut self) -> Option<&mut Torrent> {
+        match &mut self.running {
+            Some(Running::Torrent(torrent)) => Some(torrent),
+            _ => None,
+        }
+    }
+
     pub(super) fn http(&self) -> Option<&HttpDownload> {
         match &self.running {
             Some(Running::Http(download)) => Some(download),
@@ -143,17 +223,29 @@ impl Entry {
 
     /// The state as its run shows it.
     pub(super) fn running_state(&self) -> Option<DownloadState> {
-        match self.http()?.phase() {
-            Phase::Connecting => Some(DownloadState::Connecting),
-            Phase::Receiving => Some(DownloadState::Downloading),
-            Phase::Finishing => Some(DownloadState::Finishing),
-            Phase::Stopping | Phase::Ended => None,
+        match &self.running {
+            Some(Running::Http(download)) => match download.phase() {
+                Phase::Connecting => Some(DownloadState::Connecting),
+                Phase::Receiving => Some(DownloadState::Downloading),
+                Phase::Finishing => Some(DownloadState::Finishing),
+                Phase::Stopping | Phase::Ended => None,
+            },
+            Some(Running::Torrent(torrent)) => match torrent.phase() {
+                torrent::Phase::Checking => Some(DownloadState::Checking),
+                torrent::Phase::Connecting => Some(DownloadState::Connecting),
+                torrent::Phase::Downloading => Some(DownloadState::Downloading),
+                torrent::Phase::Finishing => Some(DownloadState::Finishing),
+                torrent::Phase::Seeding => Some(DownloadState::Seeding),
+                torrent::Phase::Stopping | torrent::Phase::Ended => None,
+            },
+            _ => None,
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.running {
             Some(Running::Http(download)) => download.poll_timeout(),
+            Some(Running::Torrent(torrent)) => torrent.poll_timeout(),
             Some(Running::Remove(target)) => target.poll_timeout(),
             Some(Running::Check { .. }) | None => None,
         }
@@ -171,6 +263,10 @@ impl Entry {
         };
         DownloadRecord {
             url: self.url.to_string(),
+            info_hash: match &self.kind {
+                Kind::Http(_) => None,
+                Kind::Torrent(torrent) => Some(torrent.info_hash),
+            },
             options: (*self.options).clone(),
             state,
             created_at: self.created_at,
@@ -178,69 +274,42 @@ impl Entry {
             order: self.order,
         }
     }
+}
 
-    pub(super) fn progress(&self, now: Instant) -> DownloadProgress {
-        let saved = &self.saved;
-        let durable = saved.part.as_ref().map_or(0, |part| part.durable.len());
-        let done = self.state == DownloadState::Completed;
-        let still = DownloadProgress {
-            total_size: saved.total,
-            completed_size: if done { saved.total.unwrap_or(durable) } else { durable },
-            ..DownloadProgress::default()
-        };
-        let Some(Running::Http(download)) = &self.running else { return still };
-        let (total_size, completed_size) = (download.total(), download.completed());
-        let download_speed = download.speed(now);
-        let left = total_size.map(|total| total.saturating_sub(completed_size));
-        DownloadProgress {
-            total_size,
-            completed_size,
-            download_speed,
-            upload_speed: 0,
-            connections: u32::try_from(download.connections()).unwrap_or(u32::MAX),
-            eta_seconds: left.and_then(|left| left.div_ceil(1).checked_div(download_speed)),
+/// What tells one torrent from all others.
+pub(super) fn torrent_identity(info_hash: InfoHash) -> Arc<str> {
+    format!("urn:btih:{info_hash}").into()
+}
+
+/// Checks everything that a user can get wrong in a new torrent of so many files.
+pub(super) fn validate_torrent(options: &DownloadOptions, files: Option<usize>) -> Result<()> {
+    let bad = |field, message: &str| Err(EngineError::InvalidInput { field, message: message.to_owned() });
+    if options.seed_ratio.is_some_and(|ratio| ratio.is_nan() || ratio < 0.0) {
+        return bad("seed_ratio", "must be 0 or more");
+    }
+    if options.max_peers.is_some_and(|n| !(1..=5000).contains(&n)) {
+        return bad("max_peers", "must be 1 to 5000");
+    }
+    if let Some(selected) = &options.selected_files {
+        if selected.is_empty() {
+            return bad("selected_files", "must name at least one file");
+        }
+        if let Some(beyond) = files.and_then(|files| selected.iter().find(|index| **index >= files)) {
+            let message = format!("there is no file {beyond} in the torrent");
+            return Err(EngineError::InvalidInput { field: "selected_files", message });
         }
     }
-
-    pub(super) fn status(&self, now: Instant, config: &EngineConfig) -> DownloadStatus {
-        let progress = self.progress(now);
-        let shown = |text: &str| HttpUrl::parse(text).map_or_else(|_| text.to_owned(), |url| url.to_string());
-        let live = self.http().map(HttpDownload::saved);
-        let saved = live.as_ref().unwrap_or(&self.saved);
-        let final_name = saved.part.as_ref().map(|part| part.final_name.to_string());
-        let guess =
-            || HttpUrl::parse(&self.url).ok().and_then(|url| url.file_name()).map(|name| name.to_string());
-        let validator = saved.validator.clone().unwrap_or_default();
-        let metadata = DownloadMetadata {
-            name: final_name
-                .clone()
-                .or_else(|| self.options.filename.clone())
-                .or_else(guess)
-                .unwrap_or_default(),
-            url: shown(&self.url),
-            save_dir: self.save_dir(config).to_owned(),
-            filename: final_name,
-            mirrors: self.options.mirrors.iter().map(|mirror| shown(mirror)).collect(),
-            checksum: self.options.checksum.clone(),
-            etag: validator.etag,
-            last_modified: validator.last_modified,
-        };
-        DownloadStatus {
-            id: self.id,
-            kind: DownloadKind::Http,
-            state: self.state.clone(),
-            priority: self.options.priority,
-            progress,
-            metadata,
-            created_at: self.created_at,
-            completed_at: self.completed_at,
-        }
-    }
+    validate_common(options)
 }
 
 /// Checks everything that a user can get wrong in a new download.
 pub(super) fn validate(url: &str, options: &DownloadOptions) -> Result<()> {
     parse_url(url, "url")?;
+    validate_common(options)
+}
+
+/// Checks what all kinds of downloads may be told.
+fn validate_common(options: &DownloadOptions) -> Result<()> {
     for mirror in &options.mirrors {
         parse_url(mirror, "mirrors")?;
     }

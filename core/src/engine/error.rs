@@ -5,6 +5,7 @@ use crate::base::disk::DiskErrorKind;
 use crate::base::store::StoreError;
 use crate::download::DownloadError;
 use crate::download::error::BadResponse;
+use crate::wire::torrent::{MagnetError, MetainfoError};
 use std::path::PathBuf;
 
 /// The result of an engine call.
@@ -182,6 +183,18 @@ impl From<DownloadError> for EngineError {
     }
 }
 
+impl From<MetainfoError> for EngineError {
+    fn from(error: MetainfoError) -> Self {
+        Self::Protocol { kind: ProtocolErrorKind::InvalidTorrent, message: error.to_string() }
+    }
+}
+
+impl From<MagnetError> for EngineError {
+    fn from(error: MagnetError) -> Self {
+        Self::Protocol { kind: ProtocolErrorKind::InvalidMagnet, message: error.to_string() }
+    }
+}
+
 impl From<LinkError> for NetworkErrorKind {
     fn from(error: LinkError) -> Self {
         match error {
@@ -271,4 +284,8 @@ pub enum ProtocolErrorKind {
     ResourceChanged,
     /// The content does not have the digest that was expected.
     HashMismatch,
+    /// The bytes are no torrent, or one that cannot be fetched.
+    InvalidTorrent,
+    /// The text is no magnet link of a torrent.
+    InvalidMagnet,
 }

@@ -49,6 +49,13 @@ pub enum DownloadEvent {
         /// Whether `resume` may succeed without changing anything.
         retryable: bool,
     },
+    /// A tracker or peer has something to say that the user may want to know; safe to show.
+    Warning {
+        /// Which.
+        id: DownloadId,
+        /// What.
+        message: String,
+    },
     /// It is gone from the engine.
     Removed {
         /// Which.
@@ -76,6 +83,7 @@ impl DownloadEvent {
             | Self::StateChanged { id, .. }
             | Self::Completed { id }
             | Self::Failed { id, .. }
+            | Self::Warning { id, .. }
             | Self::Removed { id }
             | Self::Paused { id }
             | Self::Resumed { id } => *id,

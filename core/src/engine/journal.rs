@@ -27,6 +27,7 @@ pub(super) struct Journal<K> {
     told: Vec<Then<K>>,
     downloads: BTreeSet<K>,
     progress: BTreeSet<K>,
+    torrents: BTreeSet<K>,
     deleted: Vec<DownloadId>,
     waiting: Vec<Then<K>>,
     retry_at: Option<Instant>,
@@ -40,6 +41,8 @@ pub(super) struct Batch<K> {
     pub(super) downloads: BTreeSet<K>,
     /// Whose `Progress` records are written.
     pub(super) progress: BTreeSet<K>,
+    /// Whose `Torrent` records are written.
+    pub(super) torrents: BTreeSet<K>,
     /// Whose records are removed.
     pub(super) deleted: Vec<DownloadId>,
 }
@@ -52,6 +55,7 @@ impl<K: Copy + Ord> Journal<K> {
             told: Vec::new(),
             downloads: BTreeSet::new(),
             progress: BTreeSet::new(),
+            torrents: BTreeSet::new(),
             deleted: Vec::new(),
             waiting: Vec::new(),
             retry_at: None,
@@ -68,10 +72,16 @@ impl<K: Copy + Ord> Journal<K> {
         self.progress.insert(key);
     }
 
+    /// The metainfo of a torrent is known.
+    pub(super) fn torrent(&mut self, key: K) {
+        self.torrents.insert(key);
+    }
+
     /// The download is gone.
     pub(super) fn delete(&mut self, key: K, id: DownloadId) {
         self.downloads.remove(&key);
         self.progress.remove(&key);
+        self.torrents.remove(&key);
         self.deleted.push(id);
     }
 
@@ -94,7 +104,8 @@ impl<K: Copy + Ord> Journal<K> {
         self.next += 1;
         let downloads = core::mem::take(&mut self.downloads);
         let progress = core::mem::take(&mut self.progress);
-        let batch = Batch { key, downloads, progress, deleted: core::mem::take(&mut self.deleted) };
+        let torrents = core::mem::take(&mut self.torrents);
+        let batch = Batch { key, downloads, progress, torrents, deleted: core::mem::take(&mut self.deleted) };
         self.told = core::mem::take(&mut self.waiting);
         self.in_flight = Some(batch.clone());
         Some(batch)
@@ -110,10 +121,11 @@ impl<K: Copy + Ord> Journal<K> {
     ) -> Vec<Then<K>> {
         let Some(batch) = self.in_flight.take_if(|batch| batch.key == key) else { return Vec::new() };
         if !ok && !mutants::is(Mutant::DropFailedBatch) {
-            let Batch { downloads, progress, deleted, .. } = batch;
+            let Batch { downloads, progress, torrents, deleted, .. } = batch;
             self.deleted.extend(deleted);
             self.downloads.extend(downloads.into_iter().filter(|&key| alive(key)));
             self.progress.extend(progress.into_iter().filter(|&key| alive(key)));
+            self.torrents.extend(torrents.into_iter().filter(|&key| alive(key)));
             self.retry_at = Some(now + RETRY_AFTER);
         }
         core::mem::take(&mut self.told)
@@ -134,7 +146,10 @@ impl<K: Copy + Ord> Journal<K> {
     }
 
     fn has_changes(&self) -> bool {
-        !self.downloads.is_empty() || !self.progress.is_empty() || !self.deleted.is_empty()
+        !self.downloads.is_empty()
+            || !self.progress.is_empty()
+            || !self.torrents.is_empty()
+            || !self.deleted.is_empty()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a download pauses, resumes, ends and goes.
 
-use super::entry::{EntryKey, Intent, Running};
+use super::entry::{EntryKey, Intent, Kind, Running};
 use super::error::EngineError;
 use super::event::DownloadEvent;
 use super::io::{Answer, Output, Token};
@@ -25,8 +25,13 @@ impl Engine {
                 download.stop(now);
                 self.touch(key);
             }
-            (Some(Running::Http(_)), Some(Intent::Pause(replies))) => replies.push(reply),
-            (Some(Running::Http(_)), Some(Intent::Requeue(replies))) => {
+            (Some(Running::Torrent(torrent)), None) => {
+                entry.intent = Some(Intent::Pause(vec![reply]));
+                torrent.stop(now);
+                self.touch(key);
+            }
+            (Some(Running::Http(_) | Running::Torrent(_)), Some(Intent::Pause(replies))) => replies.push(reply),
+            (Some(Running::Http(_) | Running::Torrent(_)), Some(Intent::Requeue(replies))) => {
                 let mut replies = core::mem::take(replies);
                 replies.push(reply);
                 entry.intent = Some(Intent::Pause(replies));
@@ -55,7 +60,9 @@ impl Engine {
                 replies.push(reply);
                 entry.intent = Some(Intent::Requeue(replies));
             }
-            (_, Some(Intent::Cancel(_) | Intent::Shutdown)) => self.refuse(key, "resume", reply),
+            (_, Some(Intent::Cancel(_) | Intent::Shutdown | Intent::Check { .. })) => {
+                self.refuse(key, "resume", reply);
+            }
             (DownloadState::Paused | DownloadState::Error { .. }, _) if entry.running.is_none() => {
                 self.requeue(key, vec![reply]);
             }
@@ -65,7 +72,7 @@ impl Engine {
     }
 
     /// Puts a download that is at rest into the queue.
-    fn requeue(&mut self, key: EntryKey, replies: Vec<Token>) {
+    pub(super) fn requeue(&mut self, key: EntryKey, replies: Vec<Token>) {
         let Some(entry) = self.entries.get(key) else { return };
         let (id, priority) = (entry.id, entry.options.priority);
         self.set_state(key, DownloadState::Queued);
@@ -78,16 +85,23 @@ impl Engine {
     }
 
     pub(super) fn cancel_entry(&mut self, now: Instant, key: EntryKey, delete_files: bool, reply: Token) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        let mut replies = match entry.intent.take() {
+        let intent = self.entries.get_mut(key).and_then(|entry| entry.intent.take());
+        let mut replies = match intent {
             Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) => replies,
+            Some(Intent::Check { reply: waiting, .. }) => {
+                self.reply(waiting, Err(cancelled("verify")));
+                Vec::new()
+            }
             Some(Intent::Shutdown) | None => Vec::new(),
         };
         replies.push(reply);
+        let Some(entry) = self.entries.get_mut(key) else { return };
         entry.intent = Some(Intent::Cancel(replies));
         match &mut entry.running {
             Some(Running::Http(download)) if delete_files => download.discard(now),
             Some(Running::Http(download)) => download.stop(now),
+            Some(Running::Torrent(torrent)) if delete_files => torrent.discard(now),
+            Some(Running::Torrent(torrent)) => torrent.stop(now),
             Some(Running::Remove(_)) => return,
             Some(Running::Check { check, .. }) => {
                 entry.delete_files |= delete_files;
@@ -101,8 +115,11 @@ impl Engine {
     fn cancel_resting(&mut self, now: Instant, key: EntryKey, delete_files: bool) {
         let keys = self.take_keys();
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let Some(part) = entry.saved.part.clone().filter(|part| delete_files && part.identity.is_some())
-        else {
+        if let (Kind::Torrent(_), true) = (&entry.kind, delete_files) {
+            self.discard_torrent(now, key, keys);
+            return;
+        }
+        let Some(part) = entry.part().cloned().filter(|part| delete_files && part.identity.is_some()) else {
             self.on_removed(key);
             return;
         };
@@ -140,9 +157,11 @@ impl Engine {
     pub(super) fn on_ended(&mut self, now: Instant, key: EntryKey, end: End) {
         self.save(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if end == End::Skipped {
+        if end == End::Skipped
+            && let Some(saved) = entry.saved_mut()
+        {
             // Nothing was fetched, and the file of that name is not ours.
-            *entry.saved = HttpSaved::default();
+            *saved = HttpSaved::default();
         }
         let (id, intent) = (entry.id, entry.intent.take());
         let completed = matches!(end, End::Completed | End::Skipped);
@@ -163,6 +182,7 @@ impl Engine {
                 self.answer_all(intent, &error);
                 self.fail_entry(key, error);
             }
+            (End::Stopped, Some(Intent::Check { was, again, .. })) => self.end_torrent_check(key, was, again),
             (End::Stopped, Some(Intent::Requeue(replies))) => self.requeue(key, replies),
             (End::Stopped, Some(Intent::Shutdown)) => {
                 self.set_state(key, DownloadState::Queued);
@@ -186,11 +206,15 @@ impl Engine {
     fn on_completed(&mut self, now: Instant, key: EntryKey, intent: Option<Intent>) {
         let at = self.wall.unix_millis(now);
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.completed_at = Some(at);
         let id = entry.id;
+        // A torrent that ends its seeding was complete before.
+        let first = entry.completed_at.is_none();
+        entry.completed_at.get_or_insert(at);
         self.set_state(key, DownloadState::Completed);
         self.journal.download(key);
-        self.outputs.push_back(Output::Event(DownloadEvent::Completed { id }));
+        if first {
+            self.outputs.push_back(Output::Event(DownloadEvent::Completed { id }));
+        }
         if let Some(Intent::Pause(replies) | Intent::Requeue(replies)) = intent {
             // It was complete before it could stop.
             for reply in replies {
@@ -200,25 +224,33 @@ impl Engine {
     }
 
     fn answer_all(&mut self, intent: Option<Intent>, error: &EngineError) {
-        if let Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) = intent {
-            for reply in replies {
-                self.reply(reply, Err(error.clone()));
+        match intent {
+            Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) => {
+                for reply in replies {
+                    self.reply(reply, Err(error.clone()));
+                }
             }
+            Some(Intent::Check { reply, .. }) => self.reply(reply, Err(error.clone())),
+            Some(Intent::Shutdown) | None => {}
         }
     }
 
-    pub(super) fn check_entry(&mut self, key: EntryKey, repair: bool, reply: Token) {
+    pub(super) fn check_entry(&mut self, now: Instant, key: EntryKey, repair: bool, reply: Token) {
         let keys = self.take_keys();
         let Some(entry) = self.entries.get_mut(key) else { return };
         let action = if repair { "repair" } else { "verify" };
-        let part = entry.saved.part.clone().filter(|_| entry.state == DownloadState::Completed);
-        let (Some(part), None) = (part, &entry.running) else {
+        if matches!(entry.kind, Kind::Torrent(_)) {
+            self.check_torrent(now, key, repair, reply);
+            return;
+        }
+        let part = entry.part().cloned().filter(|_| entry.state == DownloadState::Completed);
+        let (Some(part), Kind::Http(saved), None) = (part, &entry.kind, &entry.running) else {
             self.refuse(key, action, reply);
             return;
         };
-        let check = Check::new(part, entry.saved.total, entry.options.checksum.clone(), repair, keys);
+        let check = Check::new(part, saved.total, entry.options.checksum.clone(), repair, keys);
         entry.running = Some(Running::Check { check: Box::new(check), reply });
-        self.open_dir(Instant::ZERO, key);
+        self.open_dir(now, key);
         self.touch(key);
     }
 
@@ -235,7 +267,7 @@ impl Engine {
         }
         let Some(Running::Check { reply, .. }) = &entry.running else { return };
         let reply = *reply;
-        let name = entry.saved.part.as_ref().map(|part| part.final_name.clone());
+        let name = entry.part().map(|part| part.final_name.clone());
         let dir = entry.save_dir(&self.config).to_owned();
         self.end_run(key);
         let report = match result {
@@ -247,7 +279,9 @@ impl Engine {
             }
         };
         if let (Some(part), Some(entry)) = (report.repair.clone(), self.entries.get_mut(key)) {
-            entry.saved.part = Some(part);
+            if let Some(saved) = entry.saved_mut() {
+                saved.part = Some(part);
+            }
             entry.completed_at = None;
             self.journal.progress(key);
             self.requeue(key, Vec::new());
@@ -268,17 +302,21 @@ impl Engine {
             return;
         }
         if let Some(Running::Check { reply, .. }) = running {
-            let current_state = "cancelled".to_owned();
-            self.reply(reply, Err(EngineError::InvalidState { action: "verify", current_state }));
+            self.reply(reply, Err(cancelled("verify")));
         }
         self.cancel_resting(now, key, delete_files);
     }
 
-    fn refuse(&mut self, key: EntryKey, action: &'static str, reply: Token) {
+    pub(super) fn refuse(&mut self, key: EntryKey, action: &'static str, reply: Token) {
         let Some(entry) = self.entries.get(key) else { return };
         let current_state = entry.state.name().to_owned();
         self.reply(reply, Err(EngineError::InvalidState { action, current_state }));
     }
+}
+
+/// What was asked for cannot be done any more.
+fn cancelled(action: &'static str) -> EngineError {
+    EngineError::InvalidState { action, current_state: "cancelled".to_owned() }
 }
 
 fn describe(finding: &Finding) -> String {

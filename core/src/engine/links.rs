@@ -48,6 +48,8 @@ pub(super) enum Output<W> {
     Connect {
         link: LinkKey,
         to: SocketAddr,
+        /// The own address that it comes from.
+        from: Option<IpAddr>,
         tls: Option<TlsRequest>,
     },
     Link(LinkKey, LinkOutput),
@@ -216,9 +218,10 @@ impl<W: Copy + PartialEq> Links<W> {
     }
 
     /// A link to a peer for `who`.
-    pub(super) fn connect(&mut self, who: W, to: SocketAddr) -> LinkKey {
+    pub(super) fn connect(&mut self, who: W, to: SocketAddr, from: Option<IpAddr>) -> LinkKey {
         let link = self.adopt(who);
-        self.outputs.push_back(Output::Connect { link, to, tls: None });
+        let from = from.filter(|from| from.is_ipv6() == to.is_ipv6());
+        self.outputs.push_back(Output::Connect { link, to, from, tls: None });
         link
     }
 
@@ -235,12 +238,17 @@ impl<W: Copy + PartialEq> Links<W> {
         }
     }
 
-    /// A link to a peer is not needed any more.
+    /// A link to a peer is not wanted.
     pub(super) fn hang_up(&mut self, link: LinkKey) {
         if self.links.contains(as_slab(link)) {
             self.outputs.push_back(Output::Link(link, LinkOutput::Close));
             self.remove_link(link);
         }
+    }
+
+    /// A link to a peer is closed.
+    pub(super) fn forget(&mut self, link: LinkKey) {
+        self.remove_link(link);
     }
 
     /// `who` wants the addresses of a host; [`Output::Resolved`] answers.
@@ -489,7 +497,7 @@ impl<W: Copy + PartialEq> Links<W> {
                 let state = LinkState::Dialing { dial: key, attempt };
                 let link = as_link(self.links.insert(Link { origin: Some(origin), state }));
                 dial.attempts.insert(attempt, link);
-                self.outputs.push_back(Output::Connect { link, to, tls });
+                self.outputs.push_back(Output::Connect { link, to, from: None, tls });
             }
             dial::Output::Abandon { attempt } => {
                 if let Some(link) = dial.attempts.remove(&attempt) {

@@ -2,7 +2,7 @@
 
 use super::config::EngineConfig;
 use super::dirs::Dirs;
-use super::entry::{Entry, EntryKey, Intent, validate};
+use super::entry::{Entry, EntryKey, Intent, Kind, TorrentEntry, validate};
 use super::error::{EngineError, Result};
 use super::event::DownloadEvent;
 use super::flow::Flow;
@@ -12,14 +12,17 @@ use super::links::{Links, LinksConfig};
 use super::queue::Queue;
 use super::record::{self, DownloadRecord, Note, RecordError, SavedState};
 use super::status::{DownloadState, DownloadStatus, GlobalStats};
+use super::swarm::{GuestKey, Swarm};
 use crate::base::disk::{DirKey, FileIdentity};
 use crate::base::mutants::{self, Mutant};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Deadlines, Instant, RangeSet, Rng, Slab, TokenBucket, WallClock};
-use crate::download::http::{HttpSaved, SlotKey};
+use crate::download::http::SlotKey;
 use crate::download::target::DiskTag;
+use crate::download::torrent::{self, Lane};
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
 use crate::proto::http::ConnectionConfig;
+use crate::wire::torrent::{Magnet, Metainfo};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -53,6 +56,7 @@ pub struct Engine {
     pub(super) by_url: BTreeMap<Arc<str>, Vec<EntryKey>>,
     pub(super) queue: Queue<EntryKey>,
     pub(super) links: Links<Who>,
+    pub(super) swarm: Swarm,
     pub(super) dirs: Dirs<EntryKey>,
     pub(super) journal: Journal<EntryKey>,
     pub(super) flow: Flow,
@@ -68,6 +72,10 @@ pub struct Engine {
     pub(super) hungry: VecDeque<EntryKey>,
     /// Bytes of memory that are spoken for by all downloads.
     pub(super) used: u64,
+    /// Torrents that have something to send, in the order in which they have their turn.
+    pub(super) uploaders: VecDeque<EntryKey>,
+    pub(super) upload_bucket: TokenBucket,
+    pub(super) upload_at: Option<Instant>,
     pub(super) checkpoint: Checkpoint,
     pub(super) note_at: Option<Instant>,
     pub(super) flow_at: Option<Instant>,
@@ -80,15 +88,20 @@ pub struct Engine {
 
 /// Who waits for a connection or uses one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Who {
-    pub(super) entry: EntryKey,
-    pub(super) slot: SlotKey,
+pub(super) enum Who {
+    /// An exchange of a download over HTTP.
+    Http { entry: EntryKey, slot: SlotKey },
+    /// Something of a torrent.
+    Torrent { entry: EntryKey, lane: Lane },
+    /// Somebody who has connected and not yet said what for.
+    Guest(GuestKey),
 }
 
 /// Whose a disk operation is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DiskOwner {
     Entry(EntryKey, DiskTag),
+    Torrent(EntryKey, torrent::files::DiskTag),
     Dir(DirKey),
 }
 
@@ -119,6 +132,7 @@ impl Engine {
             by_url: BTreeMap::new(),
             queue: Queue::new(config.max_concurrent_downloads),
             links: Links::new(links_config(&config)),
+            swarm: Swarm::new(),
             dirs: Dirs::new(),
             journal: Journal::new(),
             flow: Flow::new(now, config.global_download_limit, config.buffer_budget),
@@ -131,6 +145,9 @@ impl Engine {
             touched: VecDeque::new(),
             hungry: VecDeque::new(),
             used: 0,
+            uploaders: VecDeque::new(),
+            upload_bucket: TokenBucket::new(now, config.global_upload_limit),
+            upload_at: None,
             checkpoint: Checkpoint { at: None, began: None, every: CHECKPOINT_EVERY },
             note_at: None,
             flow_at: None,
@@ -155,8 +172,10 @@ impl Engine {
             Input::Resolved { query, result } => self.links.handle_resolved(now, query, result),
             Input::Link { link, input } => self.on_link(now, link, input),
             // Nothing here takes connections or datagrams yet.
-            Input::Accepted { arrival, .. } => self.outputs.push_back(Output::Dismiss { arrival }),
-            Input::Listening { .. } | Input::Bound { .. } | Input::Datagram { .. } => {}
+            Input::Listening { listener, result } => self.on_listening(now, listener, result),
+            Input::Accepted { arrival, from, .. } => self.on_accepted(now, arrival, from),
+            Input::Bound { socket, result } => self.swarm.on_bound(socket, result),
+            Input::Datagram { socket, from, bytes } => self.on_datagram(now, socket, from, &bytes),
             Input::Disk { key, result } => self.on_disk(now, key, result),
             Input::Stored { batch, result } => self.on_stored(now, batch, &result),
             Input::WallClock { unix_millis } => self.set_wall(WallClock::new(now, unix_millis)),
@@ -189,7 +208,9 @@ impl Engine {
             self.checkpoint.at,
             self.note_at,
             self.flow_at,
+            self.upload_at,
             self.links.poll_timeout(),
+            self.swarm.poll_timeout(),
             self.journal.poll_timeout(),
             self.closing,
         ];
@@ -221,13 +242,14 @@ impl Engine {
         let paused = options.start_paused;
         let record = DownloadRecord {
             url: url.to_owned(),
+            info_hash: None,
             options,
             state: if paused { SavedState::Paused } else { SavedState::Queued },
             created_at: self.wall.unix_millis(now),
             completed_at: None,
             order: self.next_order,
         };
-        let key = self.insert(now, id, record, HttpSaved::default());
+        let key = self.insert(now, id, record, Kind::Http(Box::default()));
         self.journal.download(key);
         if mutants::is(Mutant::AcknowledgeEarly) {
             self.reply(reply, Ok(Answer::Done));
@@ -266,7 +288,7 @@ impl Engine {
     /// Checks a complete file; replies with [`Answer::Verified`].
     pub fn verify(&mut self, now: Instant, id: DownloadId, reply: Token) {
         if let Some(key) = self.entry_or_reply(id, reply) {
-            self.check_entry(key, false, reply);
+            self.check_entry(now, key, false, reply);
             self.settle(now);
         }
     }
@@ -274,7 +296,7 @@ impl Engine {
     /// Like [`verify`](Self::verify), and fetches again what is wrong; replies with the report from before.
     pub fn repair(&mut self, now: Instant, id: DownloadId, reply: Token) {
         if let Some(key) = self.entry_or_reply(id, reply) {
-            self.check_entry(key, true, reply);
+            self.check_entry(now, key, true, reply);
             self.settle(now);
         }
     }
@@ -327,6 +349,7 @@ impl Engine {
         config.validate()?;
         self.queue.set_max_running(config.max_concurrent_downloads);
         self.flow.set(now, config.global_download_limit, config.buffer_budget);
+        self.upload_bucket.set_rate(now, config.global_upload_limit);
         self.links.set_config(links_config(&config));
         self.config = config;
         self.settle(now);
@@ -353,7 +376,7 @@ impl Engine {
     /// One download.
     pub fn status(&self, now: Instant, id: DownloadId) -> Option<DownloadStatus> {
         let key = *self.by_id.get(&id)?;
-        self.entries.get(key).map(|entry| entry.status(now, &self.config))
+        self.entries.get(key).map(|entry| entry.full_status(now, &self.config))
     }
 
     /// All downloads, oldest first.
@@ -371,28 +394,33 @@ impl Engine {
 
     /// Sums over all downloads.
     pub fn global_stats(&self, now: Instant) -> GlobalStats {
-        let speed = |key: EntryKey| self.entries.get(key).and_then(Entry::http).map_or(0, |d| d.speed(now));
-        let download_speed = self.queue.running().map(speed).sum();
+        let running: Vec<EntryKey> = self.queue.running().collect();
+        let (mut download_speed, mut upload_speed) = (0, 0);
+        for key in running {
+            let Some(entry) = self.entries.get(key) else { continue };
+            let progress = entry.progress(now);
+            download_speed += progress.download_speed;
+            upload_speed += progress.upload_speed;
+        }
         let (num_active, num_waiting) = (self.queue.running_count(), self.queue.waiting_count());
         let num_stopped = self.entries.len().saturating_sub(num_active + num_waiting);
-        GlobalStats { download_speed, upload_speed: 0, num_active, num_waiting, num_stopped }
+        GlobalStats { download_speed, upload_speed, num_active, num_waiting, num_stopped }
     }
 
     // ----- entries ---------------------------------------------------------------------------------------------------
 
     fn load(&mut self, now: Instant, records: Vec<Record>) -> core::result::Result<(), StoreError> {
         let mut downloads = Vec::new();
-        let mut progress = BTreeMap::new();
+        let (mut progress, mut torrents) = (BTreeMap::new(), BTreeMap::new());
         for record in records {
             let id = record::record_id(&record);
             match (record.table, id) {
                 (Table::Download, Some(id)) => {
                     downloads.push((id, DownloadRecord::decode(&record.value).map_err(bad_record)?));
                 }
-                (Table::Progress, Some(id)) => {
-                    progress.insert(id, record::decode_progress(&record.value).map_err(bad_record)?);
-                }
-                (Table::Meta | Table::Torrent, _) => {}
+                (Table::Progress, Some(id)) => _ = progress.insert(id, record.value),
+                (Table::Torrent, Some(id)) => _ = torrents.insert(id, record.value),
+                (Table::Meta, _) => {}
                 (_, None) => {
                     return Err(StoreError::Corrupt("a record has a key of the wrong length".to_owned()));
                 }
@@ -400,13 +428,13 @@ impl Engine {
         }
         downloads.sort_by_key(|(_, record)| record.order);
         for (id, record) in downloads {
-            let saved = progress.remove(&id).unwrap_or_default();
-            self.insert(now, id, record, saved);
+            let kind = load_kind(&record, progress.remove(&id), torrents.remove(&id))?;
+            self.insert(now, id, record, kind);
         }
         Ok(())
     }
 
-    fn insert(&mut self, now: Instant, id: DownloadId, record: DownloadRecord, saved: HttpSaved) -> EntryKey {
+    pub(super) fn insert(&mut self, now: Instant, id: DownloadId, record: DownloadRecord, kind: Kind) -> EntryKey {
         self.next_order = self.next_order.max(record.order + 1);
         let state = match record.state {
             SavedState::Queued => DownloadState::Queued,
@@ -416,19 +444,19 @@ impl Engine {
                 DownloadState::Error { kind, message, retryable }
             }
         };
-        let url: Arc<str> = record.url.into();
         let queued = state == DownloadState::Queued;
         let priority = record.options.priority;
         let key = self.entries.insert(Entry {
             id,
-            url: url.clone(),
+            url: record.url.into(),
             bucket: TokenBucket::new(now, record.options.max_download_speed),
+            upload_bucket: TokenBucket::new(now, record.options.max_upload_speed),
             options: Box::new(record.options),
             state,
             created_at: record.created_at,
             completed_at: record.completed_at,
             order: record.order,
-            saved: Box::new(saved),
+            kind,
             running: None,
             intent: None,
             error: None,
@@ -436,12 +464,15 @@ impl Engine {
             delete_files: false,
             touched: false,
             hungry: false,
+            uploading: false,
             used: 0,
             turn: 0,
             dir: None,
         });
         self.by_id.insert(id, key);
-        self.by_url.entry(url).or_default().push(key);
+        if let Some(identity) = self.entries.get(key).map(Entry::identity) {
+            self.by_url.entry(identity).or_default().push(key);
+        }
         if queued {
             self.queue.push(key, priority);
         }
@@ -462,10 +493,11 @@ impl Engine {
     pub(super) fn remove_entry(&mut self, key: EntryKey) {
         let Some(entry) = self.entries.remove(key) else { return };
         self.by_id.remove(&entry.id);
-        if let Some(keys) = self.by_url.get_mut(&entry.url) {
+        let identity = entry.identity();
+        if let Some(keys) = self.by_url.get_mut(&identity) {
             keys.retain(|other| *other != key);
             if keys.is_empty() {
-                self.by_url.remove(&entry.url);
+                self.by_url.remove(&identity);
             }
         }
         self.queue.remove(key);
@@ -483,11 +515,11 @@ impl Engine {
         }
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.closing.is_some() || self.closed { Err(EngineError::Shutdown) } else { Ok(()) }
     }
 
-    fn key_of(&self, id: DownloadId) -> Result<EntryKey> {
+    pub(super) fn key_of(&self, id: DownloadId) -> Result<EntryKey> {
         self.by_id.get(&id).copied().ok_or_else(|| EngineError::NotFound(id.to_string()))
     }
 
@@ -536,6 +568,11 @@ impl Engine {
                     download.stop(now);
                     self.touch(key);
                 }
+                super::entry::Running::Torrent(torrent) => {
+                    entry.intent.get_or_insert(Intent::Shutdown);
+                    torrent.stop(now);
+                    self.touch(key);
+                }
                 super::entry::Running::Check { check, .. } => {
                     check.stop();
                     self.touch(key);
@@ -555,6 +592,26 @@ pub(super) fn links_config(config: &EngineConfig) -> LinksConfig {
         },
         max_per_host: config.max_connections_per_host,
     }
+}
+
+/// What the store keeps of a download besides its own record.
+fn load_kind(
+    record: &DownloadRecord,
+    progress: Option<Vec<u8>>,
+    torrent: Option<Vec<u8>>,
+) -> core::result::Result<Kind, StoreError> {
+    let Some(info_hash) = record.info_hash else {
+        let saved = progress.map(|bytes| record::decode_progress(&bytes)).transpose().map_err(bad_record)?;
+        return Ok(Kind::Http(Box::new(saved.unwrap_or_default())));
+    };
+    let bad = |what: &str| StoreError::Corrupt(format!("the record of torrent {info_hash} has a bad {what}"));
+    let saved = progress.map(|bytes| record::decode_torrent(&bytes)).transpose().map_err(bad_record)?;
+    let metainfo = torrent.map(|bytes| Metainfo::decode(bytes.into())).transpose();
+    let metainfo = metainfo.map_err(|_| bad("metainfo"))?.map(Arc::new);
+    let magnet = Magnet::parse(&record.url).map_err(|_| bad("magnet link"))?;
+    let mut entry = TorrentEntry::new(info_hash, Some(magnet), metainfo);
+    entry.saved = saved.unwrap_or_default();
+    Ok(Kind::Torrent(Box::new(entry)))
 }
 
 fn bad_record(error: RecordError) -> StoreError {

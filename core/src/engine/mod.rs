@@ -17,9 +17,12 @@ pub mod record;
 pub mod recording;
 mod routing;
 pub mod status;
+mod swarm;
+mod torrents;
+mod view;
 
-pub use config::{EngineConfig, HttpConfig};
 pub use entry::RESERVED_HEADERS;
+pub use config::{EngineConfig, HttpConfig, TorrentConfig};
 pub use error::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
 pub use event::DownloadEvent;
 pub use io::{
@@ -29,5 +32,5 @@ pub use io::{
 pub use machine::{Engine, EngineStart, SHUTDOWN_TIMEOUT};
 pub use status::{
     BatchResult, DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus,
-    GlobalStats, VerifyReport,
+    GlobalStats, PeerInfo, TorrentFile, TorrentStatusInfo, VerifyReport,
 };

@@ -12,6 +12,8 @@ pub(super) struct Queue<K> {
     running: BTreeSet<K>,
     /// Those that only wait for disk and store: they hold no slot.
     finishing: BTreeSet<K>,
+    /// Torrents that are whole and serve others: they hold no slot.
+    seeding: BTreeSet<K>,
     max_running: usize,
     next: u64,
 }
@@ -23,6 +25,7 @@ impl<K: Copy + Ord> Queue<K> {
             places: BTreeMap::new(),
             running: BTreeSet::new(),
             finishing: BTreeSet::new(),
+            seeding: BTreeSet::new(),
             max_running,
             next: 0,
         }
@@ -50,6 +53,7 @@ impl<K: Copy + Ord> Queue<K> {
     pub(super) fn remove(&mut self, key: K) {
         self.running.remove(&key);
         self.finishing.remove(&key);
+        self.seeding.remove(&key);
         if let Some((priority, age)) = self.places.remove(&key) {
             self.waiting.remove(&(priority, age, key));
         }
@@ -74,9 +78,16 @@ impl<K: Copy + Ord> Queue<K> {
         }
     }
 
-    /// A download that was about to finish fetches again.
+    /// A torrent is whole and serves others: its slot is free for the next.
+    pub(super) fn seed(&mut self, key: K) {
+        if self.running.remove(&key) || self.finishing.remove(&key) {
+            self.seeding.insert(key);
+        }
+    }
+
+    /// A download that was about to finish, or had, fetches again.
     pub(super) fn unfinish(&mut self, key: K) {
-        if self.finishing.remove(&key) {
+        if self.finishing.remove(&key) || self.seeding.remove(&key) {
             self.running.insert(key);
         }
     }
@@ -85,13 +96,13 @@ impl<K: Copy + Ord> Queue<K> {
         self.max_running = max_running;
     }
 
-    /// Those that run, with a slot or finishing.
+    /// Those that run, with a slot or without.
     pub(super) fn running(&self) -> impl Iterator<Item = K> + '_ {
-        self.running.iter().chain(&self.finishing).copied()
+        self.running.iter().chain(&self.finishing).chain(&self.seeding).copied()
     }
 
     pub(super) fn running_count(&self) -> usize {
-        self.running.len() + self.finishing.len()
+        self.running.len() + self.finishing.len() + self.seeding.len()
     }
 
     pub(super) fn waiting_count(&self) -> usize {

@@ -3,9 +3,10 @@
 
 use crate::base::disk::{AllocationMode, FileIdentity};
 use crate::base::store::Record;
-use crate::base::{FileName, RangeSet};
+use crate::base::{FileName, InfoHash, RangeSet};
 use crate::download::http::HttpSaved;
 use crate::download::target::Part;
+use crate::download::torrent::{FilesSaved, TorrentSaved};
 use crate::download::{ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, OnChange};
 use crate::wire::bencode::{DictEncoder, Document, ListEncoder, Value, encode};
 use crate::wire::http::Validator;
@@ -18,8 +19,10 @@ pub const VERSION: i64 = 1;
 /// What a download is and where it stands, as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DownloadRecord {
-    /// Its own URL, with user-info.
+    /// Its own URL, with user-info; of a torrent its magnet link.
     pub url: String,
+    /// Of a torrent: its name.
+    pub info_hash: Option<InfoHash>,
     /// What the user asked.
     pub options: DownloadOptions,
     /// Where it stands.
@@ -74,6 +77,9 @@ impl DownloadRecord {
             e.dict(|d| {
                 d.entry(b"v", |e| e.int(VERSION));
                 d.entry(b"url", |e| e.str(&self.url));
+                if let Some(InfoHash(hash)) = &self.info_hash {
+                    d.entry(b"info hash", |e| e.bytes(hash));
+                }
                 put_uint(d, b"created", self.created_at);
                 put_uint(d, b"order", self.order);
                 if let Some(at) = self.completed_at {
@@ -118,6 +124,7 @@ impl DownloadRecord {
         };
         Ok(Self {
             url: text(d, "url")?,
+            info_hash: info_hash(d)?,
             options: decode_options(d)?,
             state,
             created_at: uint(d, "created")?,
@@ -145,6 +152,11 @@ fn encode_options(d: &mut DictEncoder<'_>, options: &DownloadOptions) {
     put_list(d, b"headers", &options.headers.iter().flat_map(pairs).collect::<Vec<_>>());
     put_list(d, b"cookies", options.cookies.as_deref().unwrap_or_default());
     put_list(d, b"mirrors", &options.mirrors);
+    put_list(d, b"trackers", &options.trackers);
+    put_list(d, b"peers", &options.peers.iter().map(ToString::to_string).collect::<Vec<_>>());
+    if let Some(selected) = &options.selected_files {
+        put_list(d, b"selected", &selected.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     let numbers = [
         (&b"connections"[..], options.max_connections.map(|n| n as u64)),
         (b"download limit", options.max_download_speed),
@@ -153,6 +165,11 @@ fn encode_options(d: &mut DictEncoder<'_>, options: &DownloadOptions) {
         (b"conflict", options.on_conflict.map(|policy| policy as u64)),
         (b"change", options.on_change.map(|policy| policy as u64)),
         (b"deadline", options.deadline.map(|length| length.as_secs())),
+        // Bencode has no fractions.
+        (b"seed ratio", options.seed_ratio.map(f64::to_bits).map(|bits| bits >> 1)),
+        (b"seed time", options.seed_time.map(|length| length.as_secs())),
+        (b"sequential", options.sequential.map(u64::from)),
+        (b"max peers", options.max_peers.map(|n| n as u64)),
     ];
     for (key, value) in numbers {
         if let Some(value) = value {
@@ -182,6 +199,13 @@ fn decode_options(d: Value<'_>) -> Result<DownloadOptions, RecordError> {
     options.cookies = (!cookies.is_empty()).then_some(cookies);
     options.checksum = checksum.transpose().map_err(|_| RecordError::Key("checksum"))?;
     options.mirrors = list(d, "mirrors")?;
+    options.trackers = list(d, "trackers")?;
+    options.peers = numbers(d, "peers")?;
+    options.selected_files = Some(numbers(d, "selected")?).filter(|selected| !selected.is_empty());
+    options.seed_ratio = choice("seed ratio")?.map(|bits| f64::from_bits(bits << 1));
+    options.seed_time = choice("seed time")?.map(Duration::from_secs);
+    options.sequential = choice("sequential")?.map(|flag| flag != 0);
+    options.max_peers = choice("max peers")?.and_then(|n| usize::try_from(n).ok());
     options.max_connections = choice("connections")?.and_then(|n| usize::try_from(n).ok());
     options.max_download_speed = choice("download limit")?;
     options.max_upload_speed = choice("upload limit")?;
@@ -248,6 +272,41 @@ pub fn decode_progress(bytes: &[u8]) -> Result<HttpSaved, RecordError> {
         validator: d.get(b"validator").map(validator),
         validators: validators.map(|v| some(validator(v))).collect(),
         part,
+    })
+}
+
+/// What the store keeps of a torrent, as bytes.
+pub fn encode_torrent(saved: &TorrentSaved) -> Vec<u8> {
+    encode(|e| {
+        e.dict(|d| {
+            d.entry(b"v", |e| e.int(VERSION));
+            put_uint(d, b"downloaded", saved.downloaded);
+            put_uint(d, b"uploaded", saved.uploaded);
+            put_uint(d, b"seeded", saved.seeded.as_secs());
+            put_uint(d, b"completed", saved.completed);
+            if let Some(wanted) = saved.wanted {
+                put_uint(d, b"wanted", wanted);
+            }
+            if let Some(files) = &saved.files {
+                d.entry(b"files", |e| e.raw(&files.encode()));
+            }
+        })
+    })
+}
+
+/// What the store kept of a torrent.
+pub fn decode_torrent(bytes: &[u8]) -> Result<TorrentSaved, RecordError> {
+    let document = Document::decode_lax(bytes).map_err(|_| RecordError::Malformed)?;
+    let d = document.root();
+    check_version(d)?;
+    let files = d.get(b"files").map(|files| FilesSaved::decode(files).ok_or(RecordError::Key("files")));
+    Ok(TorrentSaved {
+        files: files.transpose()?,
+        wanted: optional(d, "wanted", uint)?,
+        completed: uint(d, "completed")?,
+        downloaded: uint(d, "downloaded")?,
+        uploaded: uint(d, "uploaded")?,
+        seeded: Duration::from_secs(uint(d, "seeded")?),
     })
 }
 
@@ -388,6 +447,17 @@ fn list(d: Value<'_>, key: &'static str) -> Result<Vec<String>, RecordError> {
     let Some(value) = d.get(key.as_bytes()) else { return Ok(Vec::new()) };
     let items = value.list().ok_or(RecordError::Key(key))?;
     items.map(|item| item.as_str().map(str::to_owned).ok_or(RecordError::Key(key))).collect()
+}
+
+fn info_hash(d: Value<'_>) -> Result<Option<InfoHash>, RecordError> {
+    let Some(value) = d.get(b"info hash") else { return Ok(None) };
+    let hash = value.as_bytes().and_then(|bytes| bytes.try_into().ok());
+    hash.map(|hash| Some(InfoHash(hash))).ok_or(RecordError::Key("info hash"))
+}
+
+/// A list of what is written as text.
+fn numbers<T: core::str::FromStr>(d: Value<'_>, key: &'static str) -> Result<Vec<T>, RecordError> {
+    list(d, key)?.iter().map(|text| text.parse().map_err(|_| RecordError::Key(key))).collect()
 }
 
 fn validator(d: Value<'_>) -> Validator {

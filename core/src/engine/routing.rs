@@ -2,41 +2,57 @@
 
 use super::credit::{NOTE_EVERY, PROGRESS_EVERY};
 use super::dirs::Acquired;
-use super::entry::{EntryKey, Running};
+use super::entry::{EntryKey, Kind, Running};
 use super::error::EngineError;
 use super::event::DownloadEvent;
 use super::io::{Answer, BatchKey, DiskKey, LinkKey, Output};
 use super::journal::{Then, store_failed};
 use super::links;
-use super::machine::{CHECKPOINT_EVERY, DiskOwner, Engine, Who};
-use super::record::{encode_id, encode_progress};
+use super::machine::{DiskOwner, Engine, Who};
+use super::record::{encode_id, encode_progress, encode_torrent};
 use super::status::DownloadState;
+use super::torrents::Mode;
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::store::{StoreError, StoreOp, Table};
 use crate::base::{Instant, LinkInput, RangeSet};
 use crate::download::check;
 use crate::download::http::{self, HttpDownload, HttpSaved, Start};
 use crate::download::target::{self, DiskTag, Part};
+use crate::download::torrent;
 use crate::download::{DownloadError, DownloadId};
+use crate::proto::http::Connection;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Engine {
     pub(super) fn on_link(&mut self, now: Instant, link: LinkKey, input: LinkInput) {
-        let Some(Who { entry, slot }) = self.links.leased_to(link) else {
-            self.links.handle_link(now, link, input);
-            return;
-        };
-        if let Some(download) = self.entries.get_mut(entry).and_then(super::entry::Entry::http_mut) {
-            download.handle_link(now, slot, input);
-            self.touch(entry);
+        match self.links.leased_to(link) {
+            None => self.links.handle_link(now, link, input),
+            Some(Who::Http { entry, slot }) => {
+                if let Some(download) = self.entries.get_mut(entry).and_then(super::entry::Entry::http_mut) {
+                    download.handle_link(now, slot, input);
+                    self.touch(entry);
+                }
+            }
+            Some(Who::Torrent { entry, lane }) => {
+                if let Some(torrent) = self.entries.get_mut(entry).and_then(super::entry::Entry::torrent_mut) {
+                    torrent.handle_link(now, lane, input);
+                    self.touch(entry);
+                }
+            }
+            Some(Who::Guest(guest)) => {
+                if let Some(greeted) = self.swarm.handle_link(now, guest, input) {
+                    self.on_greeted(now, greeted);
+                }
+            }
         }
     }
 
     pub(super) fn on_disk(&mut self, now: Instant, key: DiskKey, result: DiskResult) {
         match self.disk_ops.remove(&key) {
             Some(DiskOwner::Entry(entry, tag)) => self.on_entry_disk(now, entry, tag, result),
+            Some(DiskOwner::Torrent(entry, tag)) => self.on_torrent_disk(now, entry, tag, result),
             Some(DiskOwner::Dir(dir)) => self.on_dir(now, dir, result),
             None => {}
         }
@@ -49,19 +65,34 @@ impl Engine {
             Some(Running::Http(download)) => download.handle_disk(now, tag, result),
             Some(Running::Check { check, .. }) => check.handle_disk(tag, result),
             Some(Running::Remove(target)) => target.handle_disk(tag, result),
-            None => return,
+            Some(Running::Torrent(_)) | None => return,
         }
         if matches!(tag, DiskTag::Write(_)) {
-            self.checkpoint.at.get_or_insert(now + self.checkpoint.every);
-            if self.boot_id.is_some() {
-                self.note_at.get_or_insert(now + NOTE_EVERY);
-            }
+            self.note_write(now);
         }
         if lost {
             // The last note tells of bytes that the disk has forgotten.
             self.write_note();
         }
         self.touch(key);
+    }
+
+    fn on_torrent_disk(&mut self, now: Instant, key: EntryKey, tag: torrent::files::DiskTag, result: DiskResult) {
+        if let Some(torrent) = self.entries.get_mut(key).and_then(super::entry::Entry::torrent_mut) {
+            torrent.handle_disk(now, tag, result);
+            if torrent.needs_sync() {
+                self.note_write(now);
+            }
+            self.touch(key);
+        }
+    }
+
+    /// Something was written that is not durable yet.
+    fn note_write(&mut self, now: Instant) {
+        self.checkpoint.at.get_or_insert(now + self.checkpoint.every);
+        if self.boot_id.is_some() {
+            self.note_at.get_or_insert(now + NOTE_EVERY);
+        }
     }
 
     fn on_dir(&mut self, now: Instant, dir: DirKey, result: DiskResult) {
@@ -79,6 +110,7 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(key) else { return };
         match &mut entry.running {
             Some(Running::Http(download)) => download.dir_ready(now, result),
+            Some(Running::Torrent(torrent)) => torrent.dir_ready(now, result),
             Some(Running::Check { check, .. }) => check.dir_ready(result),
             Some(Running::Remove(target)) => target.dir_ready(result),
             None => return,
@@ -106,13 +138,18 @@ impl Engine {
 
     fn tell_recorded(&mut self, now: Instant, key: EntryKey, run: u64, error: Option<&StoreError>) {
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.run == run) else { return };
-        if let Some(download) = entry.http_mut() {
-            match error {
-                None => download.recorded(now),
-                Some(error) => download.fail(now, DownloadError::Store(error.clone())),
+        match (&mut entry.running, error) {
+            (Some(Running::Http(download)), None) => download.recorded(now),
+            (Some(Running::Http(download)), Some(error)) => {
+                download.fail(now, DownloadError::Store(error.clone()));
             }
-            self.touch(key);
+            (Some(Running::Torrent(torrent)), None) => torrent.recorded(now),
+            (Some(Running::Torrent(torrent)), Some(error)) => {
+                torrent.fail(now, DownloadError::Store(error.clone()));
+            }
+            _ => return,
         }
+        self.touch(key);
     }
 
     pub(super) fn on_timeout(&mut self, now: Instant) {
@@ -124,6 +161,7 @@ impl Engine {
         while let Some(key) = self.deadlines.pop_due(now) {
             match self.entries.get_mut(key).and_then(|entry| entry.running.as_mut()) {
                 Some(Running::Http(download)) => download.handle_timeout(now),
+                Some(Running::Torrent(torrent)) => torrent.handle_timeout(now),
                 Some(Running::Remove(target)) => target.handle_timeout(now),
                 Some(Running::Check { .. }) | None => {}
             }
@@ -142,7 +180,13 @@ impl Engine {
         if due(self.flow_at) {
             self.flow_at = None;
         }
+        if due(self.upload_at) {
+            self.upload_at = None;
+        }
         self.links.handle_timeout(now);
+        while let Some(greeted) = self.swarm.handle_timeout(now) {
+            self.on_greeted(now, greeted);
+        }
     }
 
     /// The only place where children's outputs are read. Ends when nothing is touched any more.
@@ -150,9 +194,13 @@ impl Engine {
         loop {
             while self.settle_one(now) {}
             self.grant_credit(now);
+            self.grant_uploads(now);
             if self.touched.is_empty() {
                 break;
             }
+        }
+        while let Some(output) = self.swarm.poll_output() {
+            self.outputs.push_back(output);
         }
         self.commit(now);
         self.finish_shutdown(now);
@@ -176,22 +224,20 @@ impl Engine {
     // ----- running ---------------------------------------------------------------------------------------------------
 
     fn start(&mut self, now: Instant, key: EntryKey) {
-        let part_is_taken = self.part_is_taken(key);
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let keys = self.take_keys();
+        let Some(entry) = self.entries.get(key) else { return };
         let id = entry.id;
-        let plan = match entry.plan(&self.config) {
-            Ok(plan) => Arc::new(plan),
+        let running = match &entry.kind {
+            Kind::Http(_) => self.new_http(now, key, keys),
+            Kind::Torrent(_) => Ok(self.new_torrent(now, key, keys, Mode::Online)),
+        };
+        let running = match running {
+            Ok(running) => running,
             Err(error) => return self.fail_entry(key, error),
         };
-        let mut saved = (*entry.saved).clone();
-        let trusted = trusted_note(&mut saved, self.notes.remove(&id));
-        entry.run = self.next_keys;
-        if part_is_taken {
-            saved.part = None;
-        }
-        let start = Start { saved, trusted, keys: self.next_keys, rng: self.rng.fork(), wall: self.wall };
-        self.next_keys += KEYS_EACH;
-        entry.running = Some(Running::Http(Box::new(HttpDownload::new(now, plan, start))));
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.run = keys;
+        entry.running = running;
         self.set_state(key, DownloadState::Connecting);
         self.outputs.push_back(Output::Event(DownloadEvent::Started { id }));
         self.open_dir(now, key);
@@ -199,10 +245,24 @@ impl Engine {
         self.touch(key);
     }
 
+    fn new_http(&mut self, now: Instant, key: EntryKey, keys: u64) -> Result<Option<Running>, EngineError> {
+        let part_is_taken = self.part_is_taken(key);
+        let Some(entry) = self.entries.get(key) else { return Ok(None) };
+        let Kind::Http(saved) = &entry.kind else { return Ok(None) };
+        let plan = Arc::new(entry.plan(&self.config)?);
+        let mut saved = (**saved).clone();
+        let trusted = trusted_note(&mut saved, self.notes.remove(&entry.id));
+        if part_is_taken {
+            saved.part = None;
+        }
+        let start = Start { saved, trusted, keys, rng: self.rng.fork(), wall: self.wall };
+        Ok(Some(Running::Http(Box::new(HttpDownload::new(now, plan, start)))))
+    }
+
     /// Whether a download only meant to make a part, and another one has a part of that name or means to make it.
     fn part_is_taken(&self, key: EntryKey) -> bool {
         let Some(entry) = self.entries.get(key) else { return false };
-        let Some(part) = entry.saved.part.as_ref().filter(|part| part.identity.is_none()) else {
+        let Some(part) = entry.part().filter(|part| part.identity.is_none()) else {
             return false;
         };
         let dir = entry.save_dir(&self.config);
@@ -211,7 +271,7 @@ impl Engine {
             other_key != key
                 && other.state != DownloadState::Completed
                 && other.save_dir(&self.config) == dir
-                && other.saved.part.as_ref().is_some_and(same)
+                && other.part().is_some_and(same)
         })
     }
 
@@ -258,6 +318,10 @@ impl Engine {
                     Some(output) => self.on_http(now, key, output),
                     None => break,
                 },
+                Some(Running::Torrent(torrent)) => match torrent.poll_output() {
+                    Some(output) => self.on_torrent(now, key, output),
+                    None => break,
+                },
                 Some(Running::Check { check, .. }) => match check.poll_output() {
                     Some(output) => self.on_check(now, key, output),
                     None => break,
@@ -270,11 +334,13 @@ impl Engine {
             }
         }
         self.count_memory(key);
+        self.note_uploader(key);
         let Some(entry) = self.entries.get(key) else { return };
         let (state, deadline) = (entry.running_state(), entry.poll_timeout());
         self.deadlines.set(key, deadline);
         match &state {
             Some(DownloadState::Finishing) => self.queue.finish(key),
+            Some(DownloadState::Seeding) => self.queue.seed(key),
             Some(_) => self.queue.unfinish(key),
             None => {}
         }
@@ -285,9 +351,11 @@ impl Engine {
 
     fn on_http(&mut self, now: Instant, key: EntryKey, output: http::Output) {
         match output {
-            http::Output::Lease { slot, origin } => self.links.lease(now, &origin, Who { entry: key, slot }),
+            http::Output::Lease { slot, origin } => {
+                self.links.lease(now, &origin, Who::Http { entry: key, slot });
+            }
             http::Output::Unlease { slot, origin } => {
-                self.links.unlease(now, &origin, Who { entry: key, slot })
+                self.links.unlease(now, &origin, Who::Http { entry: key, slot })
             }
             http::Output::Release { link, connection } => self.links.release(now, link, connection),
             http::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
@@ -300,11 +368,7 @@ impl Engine {
             http::Output::Forgotten => self.save(key),
             http::Output::Durable => {
                 self.save(key);
-                if let Some(began) = self.checkpoint.began.take() {
-                    // A disk that needs long for a sync is asked less often.
-                    self.checkpoint.every =
-                        ((now - began) * 4).clamp(CHECKPOINT_EVERY, CHECKPOINT_EVERY * 10);
-                }
+                self.end_checkpoint(now);
             }
             http::Output::Pace { origin, until } => self.links.pace(now, &origin, until),
             http::Output::Ended(end) => self.on_ended(now, key, end),
@@ -314,8 +378,10 @@ impl Engine {
     /// Takes over what the store must know of a running download.
     pub(super) fn save(&mut self, key: EntryKey) {
         if let Some(entry) = self.entries.get_mut(key) {
-            if let Some(saved) = entry.http().map(HttpDownload::saved) {
-                *entry.saved = saved;
+            match (&mut entry.kind, &entry.running) {
+                (Kind::Http(saved), Some(Running::Http(download))) => **saved = download.saved(),
+                (Kind::Torrent(kept), Some(Running::Torrent(torrent))) => kept.saved = torrent.saved(),
+                _ => {}
             }
             self.journal.progress(key);
         }
@@ -340,36 +406,62 @@ impl Engine {
     fn on_links(&mut self, now: Instant, output: links::Output<Who>) {
         match output {
             links::Output::Resolve { query, host } => self.outputs.push_back(Output::Resolve { query, host }),
-            links::Output::Connect { link, to, tls } => {
-                self.outputs.push_back(Output::Connect { link, to, from: None, tls })
+            links::Output::Connect { link, to, from, tls } => {
+                self.outputs.push_back(Output::Connect { link, to, from, tls })
             }
             links::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
             links::Output::Leased { who, link, connection, reused } => {
-                let links = self.links.leased().count();
-                match self.entries.get_mut(who.entry) {
-                    Some(entry) if self.flow.is_too_free(links, connection.credit(), &entry.bucket) => {
-                        self.links.decline(now, link, connection, who);
-                    }
-                    Some(super::entry::Entry { running: Some(Running::Http(download)), .. }) => {
-                        download.leased(now, who.slot, link, connection, reused)
-                    }
-                    _ => self.links.release(now, link, connection),
-                }
-                self.touch(who.entry);
+                self.on_leased(now, who, link, connection, reused);
             }
-            links::Output::Resolved { .. } => {}
-            links::Output::Failed { who, error } => {
-                if let Some(download) =
-                    self.entries.get_mut(who.entry).and_then(super::entry::Entry::http_mut)
+            links::Output::Failed { who, error } => self.on_lease_failed(now, who, error),
+            links::Output::Resolved { who, result } => {
+                if let Who::Torrent { entry, lane } = who
+                    && let Some(torrent) = self.entries.get_mut(entry).and_then(super::entry::Entry::torrent_mut)
                 {
-                    download.lease_failed(now, who.slot, error);
-                    self.touch(who.entry);
+                    torrent.resolved(now, lane, result);
+                    self.touch(entry);
                 }
             }
         }
     }
 
-    fn emit_disk(&mut self, owner: DiskOwner, op: DiskOp) {
+    fn on_leased(&mut self, now: Instant, who: Who, link: LinkKey, connection: Box<Connection>, reused: bool) {
+        let (Who::Http { entry: key, .. } | Who::Torrent { entry: key, .. }) = who else { return };
+        let links = self.links.leased();
+        if let Some(entry) = self.entries.get(key)
+            && self.flow.is_too_free(links, connection.credit(), &entry.bucket)
+        {
+            self.links.decline(now, link, connection, who);
+            self.touch(key);
+            return;
+        }
+        let running = self.entries.get_mut(key).and_then(|entry| entry.running.as_mut());
+        match (running, who) {
+            (Some(Running::Http(download)), Who::Http { slot, .. }) => {
+                download.leased(now, slot, link, connection, reused);
+            }
+            (Some(Running::Torrent(torrent)), Who::Torrent { lane, .. }) => {
+                torrent.leased(now, lane, link, connection, reused);
+            }
+            _ => self.links.release(now, link, connection),
+        }
+        self.touch(key);
+    }
+
+    fn on_lease_failed(&mut self, now: Instant, who: Who, error: DownloadError) {
+        let (Who::Http { entry: key, .. } | Who::Torrent { entry: key, .. }) = who else { return };
+        let running = self.entries.get_mut(key).and_then(|entry| entry.running.as_mut());
+        match (running, who) {
+            (Some(Running::Http(download)), Who::Http { slot, .. }) => download.lease_failed(now, slot, error),
+            (Some(Running::Torrent(torrent)), Who::Torrent { lane, .. }) => {
+                torrent.lease_failed(now, lane, error);
+            }
+            _ => return,
+        }
+        self.touch(key);
+    }
+
+    pub(super) fn emit_disk(&mut self, owner: DiskOwner, op: DiskOp) {
         let key = DiskKey(self.next_disk);
         self.next_disk += 1;
         if op.completes() {
@@ -390,11 +482,19 @@ impl Engine {
             ops.push(StoreOp::Put { table: Table::Download, key: key_of(entry.id), value });
         }
         for entry in batch.progress.iter().filter_map(|&key| self.entries.get(key)) {
-            let value = Bytes::from(encode_progress(&entry.saved));
+            let value = Bytes::from(match &entry.kind {
+                Kind::Http(saved) => encode_progress(saved),
+                Kind::Torrent(torrent) => encode_torrent(&torrent.saved),
+            });
             ops.push(StoreOp::Put { table: Table::Progress, key: key_of(entry.id), value });
         }
+        for entry in batch.torrents.iter().filter_map(|&key| self.entries.get(key)) {
+            let Kind::Torrent(torrent) = &entry.kind else { continue };
+            let Some(metainfo) = &torrent.metainfo else { continue };
+            ops.push(StoreOp::Put { table: Table::Torrent, key: key_of(entry.id), value: metainfo.raw().clone() });
+        }
         for id in batch.deleted {
-            for table in [Table::Download, Table::Progress] {
+            for table in [Table::Download, Table::Progress, Table::Torrent] {
                 ops.push(StoreOp::Delete { table, key: key_of(id) });
             }
         }
@@ -408,6 +508,10 @@ impl Engine {
         let busy = self.entries.iter().any(|(_, entry)| entry.running.is_some());
         if !busy && self.journal.is_quiet() {
             self.links.close_idle(now);
+            self.swarm.close();
+            while let Some(output) = self.swarm.poll_output() {
+                self.outputs.push_back(output);
+            }
             while let Some(output) = self.links.poll_output() {
                 self.on_links(now, output);
             }

@@ -11,6 +11,10 @@ use std::path::PathBuf;
 pub enum DownloadKind {
     /// From one or more HTTP(S) URLs.
     Http,
+    /// From the peers of a torrent.
+    Torrent,
+    /// A torrent whose metainfo is yet to come from its peers.
+    Magnet,
 }
 
 /// Where a download is in its life.
@@ -24,12 +28,16 @@ pub enum DownloadKind {
 pub enum DownloadState {
     /// Waiting for a slot.
     Queued,
+    /// What is on the disk is being hashed.
+    Checking,
     /// Running; no data yet.
     Connecting,
     /// Data arrives.
     Downloading,
     /// Everything arrived; it is being verified, synced and renamed.
     Finishing,
+    /// A torrent that is whole and serves others.
+    Seeding,
     /// Stopped by the user; resumes where it is.
     Paused,
     /// Whole, verified, synced and under its final name.
@@ -46,9 +54,12 @@ pub enum DownloadState {
 }
 
 impl DownloadState {
-    /// Whether it holds a slot.
+    /// Whether it runs.
     pub fn is_active(&self) -> bool {
-        matches!(self, Self::Connecting | Self::Downloading | Self::Finishing)
+        matches!(
+            self,
+            Self::Checking | Self::Connecting | Self::Downloading | Self::Finishing | Self::Seeding
+        )
     }
 
     /// Whether it ended, well or badly.
@@ -60,9 +71,11 @@ impl DownloadState {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Checking => "checking",
             Self::Connecting => "connecting",
             Self::Downloading => "downloading",
             Self::Finishing => "finishing",
+            Self::Seeding => "seeding",
             Self::Paused => "paused",
             Self::Completed => "completed",
             Self::Error { .. } => "error",
@@ -73,7 +86,7 @@ impl DownloadState {
     pub fn to_aria2_status(&self) -> &'static str {
         match self {
             Self::Queued => "waiting",
-            Self::Connecting | Self::Downloading | Self::Finishing => "active",
+            Self::Checking | Self::Connecting | Self::Downloading | Self::Finishing | Self::Seeding => "active",
             Self::Paused => "paused",
             Self::Completed => "complete",
             Self::Error { .. } => "error",
@@ -95,6 +108,10 @@ pub struct DownloadProgress {
     pub upload_speed: u64,
     /// Open connections.
     pub connections: u32,
+    /// Peers that have everything, among those that are connected.
+    pub seeders: u32,
+    /// Peers that are connected.
+    pub peers: u32,
     /// Seconds until it is complete at this speed, once known.
     pub eta_seconds: Option<u64>,
 }
@@ -118,6 +135,10 @@ pub struct DownloadMetadata {
     pub name: String,
     /// The URL it was added with, without user-info.
     pub url: String,
+    /// Torrents: the magnet link that names it.
+    pub magnet_uri: Option<String>,
+    /// Torrents: the info-hash as 40 hexadecimal digits.
+    pub info_hash: Option<String>,
     /// The directory it is saved in.
     pub save_dir: PathBuf,
     /// The final file name, once it is decided; `None` of a completed download is one that was skipped because a file
@@ -149,6 +170,11 @@ pub struct DownloadStatus {
     pub progress: DownloadProgress,
     /// What it is.
     pub metadata: DownloadMetadata,
+    /// What the torrent says and how far its files are, once its metainfo is known. Only where one download is asked
+    /// for.
+    pub torrent_info: Option<TorrentStatusInfo>,
+    /// The connected peers of a torrent that runs. Only where one download is asked for.
+    pub peers: Option<Vec<PeerInfo>>,
     /// When it was added: milliseconds since the Unix epoch.
     pub created_at: u64,
     /// When it completed: milliseconds since the Unix epoch.
@@ -160,6 +186,72 @@ impl DownloadStatus {
     pub fn gid(&self) -> String {
         self.id.to_gid()
     }
+}
+
+/// What a torrent is and how far its files are.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TorrentStatusInfo {
+    /// The files, in the torrent's order, without pad files.
+    pub files: Vec<TorrentFile>,
+    /// The length of a piece in bytes.
+    pub piece_length: u64,
+    /// How many pieces there are.
+    pub pieces_count: u32,
+    /// How many pieces are here and right.
+    pub pieces_have: u32,
+    /// Whether peers may come from its trackers only (BEP 27).
+    pub private: bool,
+    /// Payload bytes received since it was added.
+    pub downloaded: u64,
+    /// Payload bytes sent since it was added.
+    pub uploaded: u64,
+    /// Bytes sent for each byte of the torrent.
+    pub ratio: f64,
+    /// How many whole copies the connected peers have together.
+    pub availability: f64,
+}
+
+/// One file of a torrent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct TorrentFile {
+    /// Its number in the torrent, from 0.
+    pub index: usize,
+    /// Where it is, below the directory that it is saved in.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Whether it is wanted.
+    pub selected: bool,
+    /// How many of its bytes are here.
+    pub completed: u64,
+}
+
+/// A connected peer.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PeerInfo {
+    /// Its peer id; bytes that are no visible characters are escaped.
+    pub id: String,
+    /// Its address.
+    pub ip: core::net::IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The program that it says it is; safe to show.
+    pub client: String,
+    /// Bytes per second from it.
+    pub download_speed: u64,
+    /// Bytes per second to it.
+    pub upload_speed: u64,
+    /// How much of the torrent it has, 0 to 1.
+    pub progress: f64,
+    /// Whether this side lets it wait.
+    pub am_choking: bool,
+    /// Whether it lets this side wait.
+    pub peer_choking: bool,
+    /// Whether it connected to this side.
+    pub incoming: bool,
 }
 
 /// Sums over all downloads.

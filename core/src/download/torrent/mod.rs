@@ -1,11 +1,480 @@
-//! Machine: one torrent, a router over its policies.
+//! Machine: one torrent, a router over its policies and children.
+//!
+//! [`Picker`] says which block is asked for next, [`Choker`] who may download from this side, [`Candidates`] whom to
+//! connect to, [`Pipeline`] how much is asked of a peer at once, [`MetadataFetch`] who is asked for the info
+//! dictionary; [`TorrentFiles`] are the files, [`Announcer`] the trackers, and each [`Peer`] is one conversation.
+//!
+//! ```text
+//! (magnet) Connecting ─▶ metadata ─▶ Checking ─▶ Connecting ─▶ Downloading ─▶ Finishing ─▶ Seeding ─▶ Ended
+//! ```
 
 pub mod announcer;
 pub mod candidates;
 pub mod choker;
 pub mod files;
 pub mod layout;
+pub mod metadata;
+mod metainfo;
+mod peers;
 pub mod picker;
+mod pieces;
 pub mod pipeline;
+mod plan;
 pub mod readers;
+mod routing;
+mod trackers;
+mod upload;
+mod views;
 pub mod web_seed;
+
+pub use self::files::FilesSaved;
+pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
+pub use self::views::PeerView;
+
+use self::announcer::Announcer;
+use self::candidates::Candidates;
+use self::candidates::pex::PexJournal;
+use self::choker::Choker;
+use self::files::TorrentFiles;
+use self::metadata::MetadataFetch;
+use self::peers::PeerSlot;
+use self::picker::Picker;
+use super::{DownloadError, End};
+use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
+use crate::base::link::{LinkKey, ResolveError};
+use crate::base::{Block, Deadlines, Instant, Key, LinkInput, LinkOutput, RateMeter, Rng, Slab};
+use crate::proto::http::Connection;
+use crate::proto::peer::{Arrival, Peer, PeerConfig};
+use crate::wire::http::Origin;
+use crate::wire::torrent::Metainfo;
+use bytes::Bytes;
+use core::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Names a peer of a torrent.
+pub type PeerKey = Key<PeerSlot>;
+
+/// Names what a link of a torrent is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// A conversation with a peer.
+    Peer(PeerKey),
+    /// An exchange with a tracker, or the look-up of its name.
+    Tracker(announcer::SlotKey),
+}
+
+/// What a torrent asks for, or tells.
+#[derive(Debug)]
+pub enum Output {
+    /// A link to a peer; [`Torrent::dialled`] is told its key at once.
+    Dial {
+        /// The peer.
+        peer: PeerKey,
+        /// Its address.
+        to: SocketAddr,
+    },
+    /// A link to a peer is closed.
+    Gone(LinkKey),
+    /// A connection to `origin` for one exchange; [`Torrent::leased`] or [`Torrent::lease_failed`] answers.
+    Lease {
+        /// What it is for.
+        lane: Lane,
+        /// The host.
+        origin: Origin,
+    },
+    /// The connection is not wanted any more.
+    Unlease {
+        /// What it was for.
+        lane: Lane,
+        /// The host.
+        origin: Origin,
+    },
+    /// The exchange is over: the connection is idle or closed.
+    Release {
+        /// The link under it.
+        link: LinkKey,
+        /// The connection.
+        connection: Box<Connection>,
+    },
+    /// Do something on a link.
+    Link(LinkKey, LinkOutput),
+    /// Look up a host name; [`Torrent::resolved`] answers.
+    Resolve {
+        /// Who asks.
+        lane: Lane,
+        /// The name.
+        host: Arc<str>,
+    },
+    /// Send a datagram, from the socket of the address's family.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Perform a disk operation.
+    Disk(files::DiskTag, DiskOp),
+    /// Put [`Torrent::saved`] into the store at once; [`Torrent::recorded`] answers.
+    Record,
+    /// Put [`Torrent::saved`] into the store some time.
+    Durable,
+    /// The metainfo has come from peers: [`Torrent::metainfo`] has it for the store.
+    Metainfo,
+    /// A tracker has something to say to the user; safe to show.
+    Message(String),
+    /// A check that was asked for is over.
+    Checked {
+        /// How many pieces of wanted files are not there, or not right.
+        bad: u32,
+    },
+    /// All that is wanted is verified, synced and under its final names. Seeding follows, or the end.
+    Completed,
+    /// It is over; nothing follows.
+    Ended(End),
+}
+
+/// Where a torrent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// What is on the disk is being looked at.
+    Checking,
+    /// Nothing has arrived yet.
+    Connecting,
+    /// Data arrives.
+    Downloading,
+    /// Everything arrived; it is being synced and named.
+    Finishing,
+    /// Others are served.
+    Seeding,
+    /// Coming to rest.
+    Stopping,
+    /// At rest.
+    Ended,
+}
+
+/// One torrent.
+#[derive(Debug)]
+pub struct Torrent {
+    plan: Arc<TorrentPlan>,
+    config: Arc<PeerConfig>,
+    rng: Rng,
+    phase: Phase,
+    /// What is fetched; `None` until the metainfo is known.
+    content: Option<Content>,
+    metadata: MetadataFetch<PeerKey>,
+    dir: Option<Result<DirKey, DiskError>>,
+    /// What an earlier life left, until the files take it over.
+    start: TorrentSaved,
+    keys: u64,
+    peers: Slab<PeerSlot>,
+    candidates: Candidates,
+    choker: Choker<PeerKey>,
+    pex: PexJournal,
+    announcer: Announcer,
+    /// Whether the trackers have been taken leave of, or were never told.
+    announced: Announced,
+    uploads: upload::Uploads,
+    reads: upload::Reads,
+    touched: VecDeque<Child>,
+    /// Peers with small messages that wait to leave together.
+    unflushed: VecDeque<PeerKey>,
+    /// Peers whose links may want credit.
+    hungry: VecDeque<Lane>,
+    /// Credit that the links of peers hold, in bytes.
+    credit: u64,
+    /// Room for what is picked.
+    picked: Vec<Block>,
+    /// Whether blocks became free that a peer with nothing to do could fetch.
+    blocks_freed: bool,
+    deadlines: Deadlines<Timer>,
+    down: RateMeter,
+    up: RateMeter,
+    downloaded: u64,
+    uploaded: u64,
+    /// When it became whole in this life.
+    seeding_since: Option<Instant>,
+    stop: Option<Stop>,
+    outputs: VecDeque<Output>,
+}
+
+/// What is known once the metainfo is.
+#[derive(Debug)]
+struct Content {
+    metainfo: Arc<Metainfo>,
+    files: TorrentFiles,
+    /// Once it is known what is there.
+    picker: Option<Picker<PeerKey>>,
+}
+
+/// Whose outputs are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Child {
+    Peer(PeerKey),
+    Files,
+    Announcer,
+}
+
+/// What can be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Peer(PeerKey),
+    Files,
+    Announcer,
+    /// New peers may be connected to.
+    Connect,
+    /// It is decided anew who is unchoked.
+    Choke,
+    /// Peers that let requests lie are looked for.
+    Requests,
+    /// Peers are told of each other.
+    Pex,
+    /// Parts of the info dictionary may be asked for again.
+    Metadata,
+    /// Seeding has lasted long enough.
+    Goal,
+}
+
+/// How far the trackers are with a torrent that stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    /// They were not told of this life.
+    Never,
+    /// They know of it.
+    Started,
+    /// They are being taken leave of.
+    Leaving,
+    /// They have been.
+    Left,
+}
+
+/// How it comes to rest.
+#[derive(Debug)]
+struct Stop {
+    /// What is said in the end, if the files have nothing worse to say.
+    end: End,
+    /// Whether the files are at rest.
+    files: bool,
+}
+
+impl Torrent {
+    /// A torrent that starts, or goes on where `start` says.
+    pub fn new(now: Instant, plan: Arc<TorrentPlan>, start: TorrentStart) -> Self {
+        let TorrentStart { metainfo, saved, keys, mut rng } = start;
+        let config = Arc::new(plan.peer_config(metainfo.as_deref()));
+        let announcer = Announcer::new(now, plan.announce_plan(metainfo.as_deref(), &mut rng), rng.fork());
+        let mut torrent = Self {
+            config,
+            phase: Phase::Connecting,
+            content: None,
+            metadata: MetadataFetch::new(),
+            dir: None,
+            keys,
+            peers: Slab::new(),
+            candidates: plan.candidates(metainfo.as_deref(), rng.fork()),
+            choker: Choker::new(plan.upload_slots),
+            pex: PexJournal::new(),
+            announcer,
+            announced: Announced::Never,
+            uploads: upload::Uploads::default(),
+            reads: upload::Reads::default(),
+            touched: VecDeque::new(),
+            unflushed: VecDeque::new(),
+            hungry: VecDeque::new(),
+            credit: 0,
+            picked: Vec::new(),
+            blocks_freed: false,
+            deadlines: Deadlines::new(),
+            down: RateMeter::new(now),
+            up: RateMeter::new(now),
+            downloaded: saved.downloaded,
+            uploaded: saved.uploaded,
+            seeding_since: None,
+            stop: None,
+            outputs: VecDeque::new(),
+            start: saved,
+            rng,
+            plan,
+        };
+        match metainfo {
+            Some(metainfo) => torrent.know(now, metainfo),
+            None => torrent.join_swarm(now),
+        }
+        torrent.settle(now);
+        torrent
+    }
+
+    /// The directory is open, or cannot be.
+    pub fn dir_ready(&mut self, now: Instant, dir: Result<DirKey, DiskError>) {
+        self.dir = Some(dir);
+        self.with_files(|files| files.dir_ready(now, dir));
+        self.settle(now);
+    }
+
+    /// The link to a peer that [`Output::Dial`] asked for.
+    pub fn dialled(&mut self, peer: PeerKey, link: LinkKey) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.link = Some(link);
+        }
+    }
+
+    /// A peer has connected and greeted: takes it, or refuses it with `None`.
+    pub fn accept(&mut self, now: Instant, link: LinkKey, from: SocketAddr, arrival: Arrival) -> Option<PeerKey> {
+        let peer = self.admit(now, link, from, arrival);
+        self.settle(now);
+        peer
+    }
+
+    /// Something happened on a link.
+    pub fn handle_link(&mut self, now: Instant, lane: Lane, input: LinkInput) {
+        match lane {
+            Lane::Peer(peer) => self.on_link(now, peer, input),
+            Lane::Tracker(slot) => {
+                self.announcer.handle_link(now, slot, input);
+                self.touched.push_back(Child::Announcer);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The connection that an exchange waits for. `reused` tells that it has served before.
+    pub fn leased(
+        &mut self,
+        now: Instant,
+        lane: Lane,
+        link: LinkKey,
+        connection: Box<Connection>,
+        reused: bool,
+    ) {
+        match lane {
+            Lane::Tracker(slot) => {
+                self.announcer.leased(now, slot, link, connection, reused);
+                self.hungry.push_back(lane);
+                self.touched.push_back(Child::Announcer);
+            }
+            Lane::Peer(_) => self.outputs.push_back(Output::Release { link, connection }),
+        }
+        self.settle(now);
+    }
+
+    /// There is no connection for an exchange.
+    pub fn lease_failed(&mut self, now: Instant, lane: Lane, error: DownloadError) {
+        if let Lane::Tracker(slot) = lane {
+            self.announcer.lease_failed(now, slot, error);
+            self.touched.push_back(Child::Announcer);
+        }
+        self.settle(now);
+    }
+
+    /// A look-up ended.
+    pub fn resolved(&mut self, now: Instant, lane: Lane, result: Result<Vec<IpAddr>, ResolveError>) {
+        if let Lane::Tracker(slot) = lane {
+            self.announcer.resolved(now, slot, result);
+            self.touched.push_back(Child::Announcer);
+        }
+        self.settle(now);
+    }
+
+    /// A datagram arrived that may be for it; says whether it was.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> bool {
+        let ours = self.announcer.awaits_datagrams() && self.announcer.handle_datagram(now, from, bytes);
+        if ours {
+            self.touched.push_back(Child::Announcer);
+            self.settle(now);
+        }
+        ours
+    }
+
+    /// The disk operation with that tag ended.
+    pub fn handle_disk(&mut self, now: Instant, tag: files::DiskTag, result: DiskResult) {
+        self.with_files(|files| files.handle_disk(now, tag, result));
+        self.settle(now);
+    }
+
+    /// The store knows what [`saved`](Self::saved) said.
+    pub fn recorded(&mut self, now: Instant) {
+        self.with_files(|files| files.recorded(now));
+        self.settle(now);
+    }
+
+    /// Makes what arrived durable; [`Output::Durable`] follows.
+    pub fn checkpoint(&mut self, now: Instant) {
+        self.with_files(|files| files.checkpoint(now));
+        self.settle(now);
+    }
+
+    /// The port at which peers reach this side is known, or has changed.
+    pub fn set_port(&mut self, now: Instant, port: u16) {
+        self.announcer.set_port(port);
+        let config = PeerConfig { listen_port: Some(port), ..(*self.config).clone() };
+        self.configure(now, config);
+        self.settle(now);
+    }
+
+    /// Stops, keeping what arrived.
+    pub fn stop(&mut self, now: Instant) {
+        self.leave(now, End::Stopped);
+        self.with_files(|files| files.stop(now));
+        self.settle(now);
+    }
+
+    /// Stops because of `error`, keeping what arrived.
+    pub fn fail(&mut self, now: Instant, error: DownloadError) {
+        self.leave(now, End::Failed(error));
+        self.with_files(|files| files.stop(now));
+        self.settle(now);
+    }
+
+    /// Stops and removes what arrived.
+    pub fn discard(&mut self, now: Instant) {
+        self.leave(now, End::Stopped);
+        self.with_files(|files| files.discard(now));
+        self.settle(now);
+    }
+
+    /// Hashes everything that is on the disk; [`Output::Checked`] follows.
+    pub fn check(&mut self, now: Instant) {
+        self.with_files(|files| files.check(now, files::CheckScope::All));
+        self.settle(now);
+    }
+
+    /// Asks all trackers now.
+    pub fn reannounce(&mut self, now: Instant) {
+        self.announcer.reannounce(now);
+        self.touched.push_back(Child::Announcer);
+        self.settle(now);
+    }
+
+    /// One more tracker; says whether it is new.
+    pub fn add_tracker(&mut self, now: Instant, url: &str) -> bool {
+        let added = self.announcer.add_tracker(now, url, usize::MAX);
+        self.touched.push_back(Child::Announcer);
+        self.settle(now);
+        added
+    }
+
+    /// An address that the user knows of.
+    pub fn add_peer(&mut self, now: Instant, address: SocketAddr) {
+        self.candidates.add(now, address, candidates::Source::User);
+        self.connect_more(now);
+        self.settle(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.deadlines.pop_due(now) {
+            self.on_timer(now, timer);
+        }
+        self.settle(now);
+    }
+
+    /// The next thing that is asked for.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase == Phase::Ended { None } else { self.deadlines.next() }
+    }
+}

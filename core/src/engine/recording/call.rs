@@ -5,6 +5,8 @@ use super::{RecordingError, payload, redact};
 use crate::base::{Instant, LinkInput};
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
 use crate::engine::{Engine, EngineConfig, Input, Token};
+use bytes::Bytes;
+use core::net::SocketAddr;
 use core::ops::Range;
 
 /// Everything that changes an engine: what a driver feeds in, and what users command.
@@ -23,6 +25,43 @@ pub enum Call {
         options: Box<DownloadOptions>,
         /// Whom to answer.
         reply: Token,
+    },
+    /// [`Engine::add_torrent`]
+    AddTorrent {
+        /// The metainfo file.
+        metainfo: Bytes,
+        /// The options.
+        options: Box<DownloadOptions>,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::add_magnet`]
+    AddMagnet {
+        /// The link.
+        uri: String,
+        /// The options.
+        options: Box<DownloadOptions>,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::add_peer`]
+    AddPeer {
+        /// Which.
+        id: DownloadId,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// [`Engine::add_tracker`]
+    AddTracker {
+        /// Which.
+        id: DownloadId,
+        /// Its announce URL.
+        url: String,
+    },
+    /// [`Engine::force_reannounce`]
+    Reannounce {
+        /// Which.
+        id: DownloadId,
     },
     /// [`Engine::pause`]
     Pause {
@@ -88,6 +127,13 @@ impl Call {
             Self::Input(input) => engine.handle_input(now, input),
             Self::Timeout => engine.handle_timeout(now),
             Self::AddHttp { url, options, reply } => drop(engine.add_http(now, &url, *options, reply)),
+            Self::AddTorrent { metainfo, options, reply } => {
+                drop(engine.add_torrent(now, metainfo, *options, reply));
+            }
+            Self::AddMagnet { uri, options, reply } => drop(engine.add_magnet(now, &uri, *options, reply)),
+            Self::AddPeer { id, address } => drop(engine.add_peer(now, id, address)),
+            Self::AddTracker { id, url } => drop(engine.add_tracker(now, id, &url)),
+            Self::Reannounce { id } => drop(engine.force_reannounce(now, id)),
             Self::Pause { id, reply } => engine.pause(now, id, reply),
             Self::Resume { id, reply } => engine.resume(now, id, reply),
             Self::Cancel { id, delete_files, reply } => engine.cancel(now, id, delete_files, reply),
@@ -150,6 +196,11 @@ choice!(Call {
     9 => SetDownloadLimit { id, limit },
     10 => SetConfig(config),
     11 => Shutdown,
+    12 => AddTorrent { metainfo, options, reply },
+    13 => AddMagnet { uri, options, reply },
+    14 => AddPeer { id, address },
+    15 => AddTracker { id, url },
+    16 => Reannounce { id },
 });
 
 impl<T: Field> Field for Box<T> {

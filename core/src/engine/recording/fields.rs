@@ -100,6 +100,16 @@ impl Field for i32 {
     }
 }
 
+impl Field for f64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.to_bits().put(out);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, RecordingError> {
+        Ok(Self::from_bits(u64::take(from)?))
+    }
+}
+
 impl Field for bool {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));

@@ -50,6 +50,9 @@ use super::error::Result;
 use super::{Engine, EngineConfig, EngineStart, Input, LinkKey, Output, Token};
 use crate::base::Instant;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
+use crate::engine::machine::Who;
+use bytes::Bytes;
+use core::net::SocketAddr;
 use core::ops::{Deref, Range};
 use tape::Tape;
 
@@ -149,6 +152,70 @@ impl RecordedEngine {
         self.engine.add_http(now, url, options, reply)
     }
 
+    /// [`Engine::add_torrent`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_torrent(
+        &mut self,
+        now: Instant,
+        metainfo: Bytes,
+        options: DownloadOptions,
+        reply: Token,
+    ) -> Result<DownloadId> {
+        let call =
+            || Call::AddTorrent { metainfo: metainfo.clone(), options: Box::new(options.clone()), reply };
+        self.record(now, call);
+        self.engine.add_torrent(now, metainfo, options, reply)
+    }
+
+    /// [`Engine::add_magnet`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_magnet(
+        &mut self,
+        now: Instant,
+        uri: &str,
+        options: DownloadOptions,
+        reply: Token,
+    ) -> Result<DownloadId> {
+        self.record(now, || Call::AddMagnet { uri: uri.to_owned(), options: Box::new(options.clone()), reply });
+        self.engine.add_magnet(now, uri, options, reply)
+    }
+
+    /// [`Engine::add_peer`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_peer(&mut self, now: Instant, id: DownloadId, address: SocketAddr) -> Result<()> {
+        self.record(now, || Call::AddPeer { id, address });
+        self.engine.add_peer(now, id, address)
+    }
+
+    /// [`Engine::add_tracker`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_tracker(&mut self, now: Instant, id: DownloadId, url: &str) -> Result<bool> {
+        self.record(now, || Call::AddTracker { id, url: url.to_owned() });
+        self.engine.add_tracker(now, id, url)
+    }
+
+    /// [`Engine::force_reannounce`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn force_reannounce(&mut self, now: Instant, id: DownloadId) -> Result<()> {
+        self.record(now, || Call::Reannounce { id });
+        self.engine.force_reannounce(now, id)
+    }
+
     /// [`Engine::pause`]
     pub fn pause(&mut self, now: Instant, id: DownloadId, reply: Token) {
         self.record(now, || Call::Pause { id, reply });
@@ -232,12 +299,16 @@ impl Deref for RecordedEngine {
 
 impl Engine {
     /// Which of `data`, were it to arrive on `link` now, is payload: bytes that nothing looks at. In order, without
-    /// touching. On a link that is gone or in no use that is all of it.
+    /// touching. On a link that is gone or in no use that is all of it; on one to a peer nothing.
     pub fn payload(&self, link: LinkKey, data: &[u8]) -> Vec<Range<usize>> {
-        let connection = self.links.leased_to(link).and_then(|who| {
-            let download = self.entries.get(who.entry)?.http()?;
-            download.connection(who.slot)
-        });
+        let connection = match self.links.leased_to(link) {
+            Some(Who::Http { entry, slot }) => {
+                let download = self.entries.get(entry).and_then(|entry| entry.http());
+                download.and_then(|download| download.connection(slot))
+            }
+            Some(Who::Torrent { .. } | Who::Guest(_)) => return Vec::new(),
+            None => None,
+        };
         match connection {
             Some(connection) => connection.payload(data),
             None => vec![0..data.len()],

@@ -13,7 +13,7 @@ use crate::download::{
     ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange,
 };
 use crate::engine::{
-    BatchKey, DiskKey, EngineConfig, EngineStart, HttpConfig, Input, LinkKey, QueryKey, Token,
+    BatchKey, DiskKey, EngineConfig, EngineStart, HttpConfig, Input, LinkKey, QueryKey, Token, TorrentConfig,
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -47,7 +47,20 @@ record!(EngineConfig {
     database_path,
     buffer_budget,
     record,
+    max_peers,
+    seed_ratio,
+    enable_pex,
     http,
+    torrent,
+});
+record!(TorrentConfig {
+    listen_port_range,
+    listen_address,
+    enable_listen,
+    bind_address,
+    peer_timeout,
+    connect_timeout,
+    upload_slots,
 });
 record!(HttpConfig {
     connect_timeout,
@@ -78,6 +91,13 @@ record!(DownloadOptions {
     on_conflict,
     on_change,
     deadline,
+    seed_ratio,
+    seed_time,
+    selected_files,
+    sequential,
+    max_peers,
+    peers,
+    trackers,
 });
 record!(ExpectedChecksum { algorithm, digest });
 record!(Record { table, key, value });
@@ -143,7 +163,7 @@ choice!(StoreError {
     3 => Full,
     4 => Io(why),
 });
-choice!(Table { 0 => Meta, 1 => Download, 2 => Progress });
+choice!(Table { 0 => Meta, 1 => Download, 2 => Progress, 3 => Torrent });
 choice!(AllocationMode { 0 => None, 1 => Sparse, 2 => Full });
 choice!(ConflictPolicy { 0 => Rename, 1 => Overwrite, 2 => Skip, 3 => Fail });
 choice!(OnChange { 0 => Restart, 1 => Fail });

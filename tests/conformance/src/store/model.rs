@@ -101,6 +101,7 @@ fn download(text: String, number: u64) -> DownloadRecord {
     };
     DownloadRecord {
         url: format!("http://h/{text}"),
+        info_hash: None,
         options: DownloadOptions::new().filename(text),
         state,
         created_at: number,

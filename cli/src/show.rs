@@ -1,0 +1,92 @@
+//! `gosh-dl show`: what a torrent or magnet link says.
+
+use crate::failure::Failure;
+use crate::{metainfo, output, rate, text};
+use gosh_dl_core::wire::torrent::{Magnet, Metainfo};
+use serde::Serialize;
+use std::path::Path;
+
+/// What `show --json` prints.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: Option<String>,
+    info_hash_v1: String,
+    info_hash_v2: Option<String>,
+    files: Vec<ShownFile>,
+    piece_length: Option<u32>,
+    private: bool,
+    trackers: Vec<String>,
+    web_seeds: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownFile {
+    path: String,
+    length: u64,
+}
+
+/// Runs the command and returns its exit code.
+pub(crate) fn show(torrent: &str, json: bool) -> Result<u8, Failure> {
+    let shown = if metainfo::is_magnet(torrent) {
+        let link = Magnet::parse(torrent)
+            .map_err(|error| Failure(format!("{}: {error}", text::escape(torrent))))?;
+        of_magnet(&link)
+    } else {
+        of_metainfo(&metainfo::read(Path::new(torrent))?)
+    };
+    if json {
+        let line = serde_json::to_string(&shown).map_err(|error| Failure(error.to_string()))?;
+        output::result(&text::escape_json(&line));
+    } else {
+        lines(&shown).iter().for_each(|line| output::result(line));
+    }
+    Ok(0)
+}
+
+fn of_metainfo(metainfo: &Metainfo) -> Shown {
+    let path = |file: &gosh_dl_core::wire::torrent::TorrentFile<'_>| {
+        file.path().iter().map(|name| name.as_str()).collect::<Vec<_>>().join("/")
+    };
+    // Padding is on no disk, but it counts: files keep the numbers that they have in the torrent.
+    let files = metainfo.files().iter().map(|file| ShownFile { path: path(&file), length: file.len });
+    Shown {
+        name: Some(metainfo.name().to_string()),
+        info_hash_v1: metainfo.info_hash().to_string(),
+        info_hash_v2: None,
+        files: files.collect(),
+        piece_length: Some(metainfo.grid().piece_len()),
+        private: metainfo.is_private(),
+        trackers: metainfo.trackers().concat(),
+        web_seeds: metainfo.web_seeds().to_vec(),
+    }
+}
+
+fn of_magnet(link: &Magnet) -> Shown {
+    Shown {
+        name: link.name.clone(),
+        info_hash_v1: link.info_hash.to_string(),
+        info_hash_v2: None,
+        files: Vec::new(),
+        piece_length: None,
+        private: false,
+        trackers: link.trackers.clone(),
+        web_seeds: link.web_seeds.clone(),
+    }
+}
+
+fn lines(shown: &Shown) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |key: &str, value: &str| lines.push(format!("{key}: {}", text::escape(value)));
+    line("name", shown.name.as_deref().unwrap_or("(not known)"));
+    line("info hash", &shown.info_hash_v1);
+    if let Some(len) = shown.piece_length {
+        line("piece length", &rate::bytes(len.into()));
+    }
+    line("private", if shown.private { "yes" } else { "no" });
+    shown.trackers.iter().for_each(|url| line("tracker", url));
+    shown.web_seeds.iter().for_each(|url| line("web seed", url));
+    for (number, file) in shown.files.iter().enumerate() {
+        line(&format!("file {number}"), &format!("{} ({})", file.path, rate::bytes(file.length)));
+    }
+    lines
+}

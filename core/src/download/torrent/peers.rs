@@ -1,0 +1,498 @@
+//! How a torrent talks with its peers: whom it connects to, what they say, and what it asks them for.
+
+use super::candidates::Source;
+use super::candidates::pex::PexCursor;
+use super::pipeline::Pipeline;
+use super::{Child, Lane, Output, Phase, Timer, Torrent};
+use crate::base::link::LinkKey;
+use crate::base::{Block, Instant, LinkInput, LinkOutput, PeerId, PieceIndex, RateMeter};
+use crate::proto::peer::{self, Arrival, CloseReason, Peer, PeerConfig};
+use crate::wire::peer::PexFlags;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::PeerKey;
+
+/// One peer and what the torrent keeps of it.
+#[derive(Debug)]
+pub struct PeerSlot {
+    pub(super) machine: Peer,
+    pub(super) link: Option<LinkKey>,
+    pub(super) address: SocketAddr,
+    pub(super) incoming: bool,
+    /// Once it has greeted.
+    pub(super) id: Option<PeerId>,
+    pub(super) pipeline: Pipeline,
+    pub(super) down: RateMeter,
+    pub(super) up: RateMeter,
+    /// Whether the picker counts its pieces.
+    pub(super) counted: bool,
+    /// How many of its pieces are wanted here.
+    pub(super) offers: u32,
+    pub(super) since: Instant,
+    /// Credit of its link that is counted in the torrent's.
+    pub(super) credit: u64,
+    pub(super) touched: bool,
+    unflushed: bool,
+    pub(super) hungry: bool,
+    /// Whether it waits for something to be uploaded.
+    pub(super) uploading: bool,
+    /// Bytes of blocks whose arrival has been counted.
+    received: u64,
+    sent: u64,
+    /// Whom it was told of (BEP 11).
+    pub(super) pex: PexCursor,
+    /// The address at which others reach it, once known.
+    pub(super) listens_at: Option<SocketAddr>,
+}
+
+impl Torrent {
+    // ----- whom to connect to ----------------------------------------------------------------------------------------
+
+    /// Connects to as many more peers as are wanted.
+    pub(super) fn connect_more(&mut self, now: Instant) {
+        if !self.wants_peers() {
+            self.deadlines.set(Timer::Connect, None);
+            return;
+        }
+        let mut dialling = self.peers.iter().filter(|(_, slot)| slot.id.is_none() && !slot.incoming).count();
+        while self.peers.len() < self.plan.max_peers && dialling < MAX_DIALLING {
+            let Some(address) = self.candidates.next(now) else { break };
+            self.dial(now, address);
+            dialling += 1;
+        }
+        if self.peers.len() < self.plan.max_peers / 2 {
+            self.announcer.want_peers(now);
+            self.touched.push_back(Child::Announcer);
+        }
+        self.deadlines.set(Timer::Connect, Some(now + CONNECT_EVERY));
+    }
+
+    /// Whether somebody could be of use: while it is fetched, and while others may fetch from here.
+    fn wants_peers(&self) -> bool {
+        self.stop.is_none()
+            && matches!(self.phase, Phase::Connecting | Phase::Downloading | Phase::Seeding)
+    }
+
+    fn dial(&mut self, now: Instant, address: SocketAddr) {
+        let grid = self.content.as_ref().map(|content| content.metainfo.grid());
+        let machine = Peer::connecting(now, Arc::clone(&self.config), grid, address);
+        let peer = self.add_peer_slot(now, machine, address, false);
+        self.outputs.push_back(Output::Dial { peer, to: address });
+    }
+
+    /// A peer that connected to this side, unless there is no room for it.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        link: LinkKey,
+        from: SocketAddr,
+        arrival: Arrival,
+    ) -> Option<PeerKey> {
+        let full = self.peers.len() >= self.plan.max_peers + INCOMING_RESERVE;
+        if full || !self.wants_peers() || !self.candidates.may_connect(from) {
+            return None;
+        }
+        let grid = self.content.as_ref().map(|content| content.metainfo.grid());
+        let machine = Peer::accepted(now, Arc::clone(&self.config), grid, from, arrival);
+        let peer = self.add_peer_slot(now, machine, from, true);
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.link = Some(link);
+        }
+        Some(peer)
+    }
+
+    fn add_peer_slot(&mut self, now: Instant, machine: Peer, address: SocketAddr, incoming: bool) -> PeerKey {
+        let peer = self.peers.insert(PeerSlot {
+            machine,
+            link: None,
+            address,
+            incoming,
+            id: None,
+            pipeline: Pipeline::new(now),
+            down: RateMeter::new(now),
+            up: RateMeter::new(now),
+            counted: false,
+            offers: 0,
+            since: now,
+            credit: 0,
+            touched: false,
+            unflushed: false,
+            hungry: false,
+            uploading: false,
+            received: 0,
+            sent: 0,
+            pex: PexCursor::default(),
+            listens_at: None,
+        });
+        self.touch_peer(peer);
+        peer
+    }
+
+    // ----- what they say ---------------------------------------------------------------------------------------------
+
+    pub(super) fn on_link(&mut self, now: Instant, peer: PeerKey, input: LinkInput) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.machine.handle_input(now, input);
+            self.touch_peer(peer);
+        }
+    }
+
+    /// Whoever changes a peer touches it; only `settle` reads it.
+    pub(super) fn touch_peer(&mut self, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer)
+            && !core::mem::replace(&mut slot.touched, true)
+        {
+            self.touched.push_back(Child::Peer(peer));
+        }
+    }
+
+    /// Reads what a peer said, and asks it for more.
+    pub(super) fn drain_peer(&mut self, now: Instant, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.touched = false;
+        }
+        while let Some(output) = self.peers.get_mut(peer).and_then(|slot| slot.machine.poll_output()) {
+            self.on_peer(now, peer, output);
+        }
+        self.count_traffic(now, peer);
+        self.ask_for_more(now, peer);
+        self.queue_upload(peer);
+        self.count_credit(peer);
+        if let Some(slot) = self.peers.get_mut(peer)
+            && !core::mem::replace(&mut slot.unflushed, true)
+        {
+            self.unflushed.push_back(peer);
+        }
+    }
+
+    /// Lets small messages of all that happened leave together.
+    pub(super) fn flush_peers(&mut self, now: Instant) {
+        while let Some(peer) = self.unflushed.pop_front() {
+            let Some(slot) = self.peers.get_mut(peer) else { continue };
+            slot.unflushed = false;
+            slot.machine.flush(now);
+            while let Some(output) = self.peers.get_mut(peer).and_then(|slot| slot.machine.poll_output()) {
+                self.on_peer(now, peer, output);
+            }
+            let deadline = self.peers.get(peer).and_then(|slot| slot.machine.poll_timeout());
+            self.deadlines.set(Timer::Peer(peer), deadline);
+        }
+    }
+
+    fn on_peer(&mut self, now: Instant, peer: PeerKey, output: peer::Output) {
+        match output {
+            peer::Output::Link(output) => self.on_peer_link(peer, output),
+            peer::Output::Greeted { peer_id } => self.on_greeted(now, peer, peer_id),
+            peer::Output::Extended => self.on_extended(now, peer),
+            peer::Output::Choked { lost } => self.release(peer, &lost),
+            peer::Output::Unchoked => self.on_unchoked(now, peer),
+            peer::Output::Interested(interested) => self.on_interested(now, peer, interested),
+            peer::Output::HasPieces => self.on_pieces(peer),
+            peer::Output::Have(piece) => self.on_have(peer, piece),
+            peer::Output::DontHave(piece) => self.on_dont_have(peer, piece),
+            peer::Output::Block(block, data) => self.on_block(now, peer, block, data),
+            peer::Output::Requested(_) => self.queue_upload(peer),
+            peer::Output::Cancelled(_) | peer::Output::Port(_) => {}
+            peer::Output::Rejected(block) => self.release(peer, &[block]),
+            // What a peer would rather give, it has in its cache; rarest first is worth more to the swarm.
+            peer::Output::Suggested(_) | peer::Output::AllowedFast(_) => {}
+            peer::Output::Metadata(message) => self.on_metadata(now, peer, message),
+            peer::Output::Pex(pex) => self.on_pex(now, &pex),
+            peer::Output::Closed(reason) => self.on_closed(now, peer, reason),
+        }
+    }
+
+    fn on_peer_link(&mut self, peer: PeerKey, output: LinkOutput) {
+        if let Some(link) = self.peers.get(peer).and_then(|slot| slot.link) {
+            self.outputs.push_back(Output::Link(link, output));
+        }
+    }
+
+    fn on_greeted(&mut self, now: Instant, peer: PeerKey, id: PeerId) {
+        let twice = self.peers.iter().any(|(other, slot)| other != peer && slot.id == Some(id));
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        slot.id = Some(id);
+        slot.since = now;
+        if twice {
+            slot.machine.close(now);
+            return;
+        }
+        if !slot.incoming {
+            self.candidates.connected(now, slot.address);
+            slot.listens_at = Some(slot.address);
+            self.pex.connected(slot.address, PexFlags::REACHABLE.0);
+        }
+        match self.content.as_ref().and_then(|content| content.picker.as_ref().map(|_| content.files.have())) {
+            Some(have) => slot.machine.announce_have(have),
+            None => slot.machine.announce_have(&crate::base::Bitfield::new(
+                self.content.as_ref().map_or(0, |content| content.metainfo.grid().pieces()),
+            )),
+        }
+        self.feed_peer(peer);
+    }
+
+    fn on_extended(&mut self, now: Instant, peer: PeerKey) {
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        if let (true, Some(port)) = (slot.incoming, slot.machine.listen_port()) {
+            let address = SocketAddr::new(slot.address.ip(), port);
+            slot.listens_at = Some(address);
+            self.pex.connected(address, 0);
+            self.candidates.add(now, address, Source::Incoming);
+        }
+        self.fetch_metadata(now, peer);
+    }
+
+    fn on_unchoked(&mut self, now: Instant, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.pipeline.unchoked(now);
+        }
+    }
+
+    fn on_pieces(&mut self, peer: PeerKey) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        let Some(has) = slot.machine.has() else { return };
+        if !core::mem::replace(&mut slot.counted, true) {
+            picker.peer_joined(has);
+        }
+        slot.offers = picker.wanted_of(has);
+        self.show_interest(peer);
+    }
+
+    /// The picker is made, or something else is wanted: every peer is looked at anew.
+    pub(super) fn recount_offers(&mut self) {
+        for peer in self.peers.keys() {
+            self.on_pieces(peer);
+            self.touch_peer(peer);
+        }
+    }
+
+    fn on_have(&mut self, peer: PeerKey, piece: PieceIndex) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.counted) else { return };
+        picker.peer_got(piece);
+        if picker.wants(piece) {
+            slot.offers += 1;
+            self.show_interest(peer);
+        }
+    }
+
+    fn on_dont_have(&mut self, peer: PeerKey, piece: PieceIndex) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.counted) else { return };
+        picker.peer_lost(piece);
+        if picker.wants(piece) {
+            slot.offers = slot.offers.saturating_sub(1);
+            self.show_interest(peer);
+        }
+    }
+
+    /// A piece is not wanted any more: peers that have it have one thing less to offer.
+    pub(super) fn offer_less(&mut self, piece: PieceIndex) {
+        for peer in self.peers.keys() {
+            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.counted) else { continue };
+            if slot.machine.has().is_some_and(|has| has.has(piece)) {
+                slot.offers = slot.offers.saturating_sub(1);
+                if slot.offers == 0 {
+                    self.show_interest(peer);
+                }
+            }
+        }
+    }
+
+    fn show_interest(&mut self, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            let interested = slot.offers > 0;
+            if slot.machine.am_interested() != interested {
+                slot.machine.interested(interested);
+                self.touch_peer(peer);
+            }
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, peer: PeerKey, reason: CloseReason) {
+        let Some(slot) = self.peers.remove(peer) else { return };
+        tracing::debug!(%reason, "peer closed");
+        self.deadlines.set(Timer::Peer(peer), None);
+        self.credit = self.credit.saturating_sub(slot.credit);
+        self.choker.left(peer);
+        slot.listens_at.iter().for_each(|address| self.pex.dropped(*address));
+        self.metadata.lost(peer);
+        if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
+            picker.released_all(peer);
+            if let Some(has) = slot.machine.has().filter(|_| slot.counted) {
+                picker.peer_left(has);
+            }
+            self.blocks_freed = true;
+        }
+        if !slot.incoming {
+            match (reason, slot.id) {
+                (CloseReason::Myself, _) => self.candidates.is_self(slot.address),
+                (CloseReason::Violation(_), _) => self.candidates.ban(now, slot.address.ip()),
+                (_, None) => self.candidates.failed(now, slot.address),
+                (_, Some(_)) => self.candidates.disconnected(now, slot.address, slot.received > 0),
+            }
+        }
+        if let Some(link) = slot.link {
+            self.outputs.push_back(Output::Gone(link));
+        }
+        if self.wants_peers() {
+            let soon = now + RECONNECT_AFTER;
+            self.deadlines.set(Timer::Connect, Some(soon));
+        }
+    }
+
+    // ----- what is asked of them -------------------------------------------------------------------------------------
+
+    /// Blocks that a peer will not send can be asked of others.
+    pub(super) fn release(&mut self, peer: PeerKey, blocks: &[Block]) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        blocks.iter().for_each(|block| picker.released(peer, *block));
+        self.blocks_freed |= !blocks.is_empty();
+    }
+
+    /// Asks a peer for as many blocks as it can send in time.
+    fn ask_for_more(&mut self, now: Instant, peer: PeerKey) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        let machine = &mut slot.machine;
+        if self.stop.is_some() || !machine.am_interested() || !machine.is_open() {
+            return;
+        }
+        let window = slot.pipeline.window(slot.down.rate(now), machine.request_queue());
+        let under_way = machine.in_flight_count();
+        // A few at a time, so that requests leave together.
+        if under_way * 4 > window * 3 {
+            return;
+        }
+        let only = machine.peer_choking().then(|| machine.allowed_fast());
+        let Some(has) = machine.has() else { return };
+        if only.is_some_and(<[PieceIndex]>::is_empty) {
+            return;
+        }
+        let mut picked = core::mem::take(&mut self.picked);
+        picker.pick(peer, has, only, window - under_way, slot.pipeline.speed(), &mut picked);
+        for block in picked.drain(..) {
+            if !machine.request(now, block) {
+                picker.released(peer, block);
+            }
+        }
+        self.picked = picked;
+    }
+
+    /// Peers with nothing to do look whether there is something for them now.
+    pub(super) fn ask_the_idle(&mut self, now: Instant) {
+        if !core::mem::take(&mut self.blocks_freed) {
+            return;
+        }
+        for peer in self.peers.keys() {
+            self.ask_for_more(now, peer);
+            self.mark_unflushed(peer);
+        }
+    }
+
+    /// Peers that owe blocks for too long: others are asked for them.
+    pub(super) fn look_for_stalled(&mut self, now: Instant) {
+        let mut busy = false;
+        for peer in self.peers.keys() {
+            let Some(slot) = self.peers.get_mut(peer) else { continue };
+            busy |= slot.machine.in_flight_count() > 0;
+            let stalled = slot.machine.stalled_for(now);
+            if stalled < slot.pipeline.patience(slot.machine.last_round_trip()) {
+                continue;
+            }
+            slot.pipeline.snubbed(now);
+            let owed: Vec<Block> = slot.machine.in_flight().collect();
+            // One stays asked for: should it come, the peer is asked for more again.
+            for block in owed.iter().skip(1) {
+                slot.machine.cancel(*block);
+            }
+            self.release(peer, &owed);
+            self.touch_peer(peer);
+        }
+        let _ = busy;
+        self.deadlines.set(Timer::Requests, Some(now + LOOK_FOR_STALLED_EVERY));
+    }
+
+    // ----- credit ----------------------------------------------------------------------------------------------------
+
+    /// The link of a peer may want credit.
+    fn feed_peer(&mut self, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer)
+            && !core::mem::replace(&mut slot.hungry, true)
+        {
+            self.hungry.push_back(Lane::Peer(peer));
+        }
+    }
+
+    fn count_credit(&mut self, peer: PeerKey) {
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        let credit = slot.machine.credit();
+        if credit < slot.credit {
+            self.feed_peer(peer);
+        }
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        self.credit = self.credit.saturating_sub(slot.credit) + credit;
+        slot.credit = credit;
+    }
+
+    fn count_traffic(&mut self, now: Instant, peer: PeerKey) {
+        let Some(slot) = self.peers.get_mut(peer) else { return };
+        let (received, sent) = (slot.machine.received(), slot.machine.sent());
+        let (more, out) = (received - slot.received, sent - slot.sent);
+        (slot.received, slot.sent) = (received, sent);
+        if more > 0 {
+            slot.down.add(now, more);
+            slot.pipeline.received(now, more);
+            self.down.add(now, more);
+            self.downloaded += more;
+        }
+        if out > 0 {
+            slot.up.add(now, out);
+            self.up.add(now, out);
+            self.uploaded += out;
+        }
+    }
+
+    fn mark_unflushed(&mut self, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer)
+            && !core::mem::replace(&mut slot.unflushed, true)
+        {
+            self.unflushed.push_back(peer);
+        }
+    }
+
+    /// Other settings for all conversations.
+    pub(super) fn configure(&mut self, _now: Instant, config: PeerConfig) {
+        self.config = Arc::new(config);
+        for peer in self.peers.keys() {
+            if let Some(slot) = self.peers.get_mut(peer) {
+                slot.machine.configure(Arc::clone(&self.config));
+                self.touch_peer(peer);
+            }
+        }
+    }
+
+    /// Ends all conversations.
+    pub(super) fn close_peers(&mut self, now: Instant) {
+        for peer in self.peers.keys() {
+            if let Some(slot) = self.peers.get_mut(peer) {
+                slot.machine.close(now);
+                self.touch_peer(peer);
+            }
+        }
+    }
+}
+
+/// Connections that are being made at once: routers at home forget who asked when there are more.
+const MAX_DIALLING: usize = 20;
+/// How many peers may come beyond those that this side looks for.
+const INCOMING_RESERVE: usize = 10;
+/// How often new peers are looked for.
+const CONNECT_EVERY: Duration = Duration::from_secs(2);
+/// A place that has become free is filled after this time, so that a mass of losses makes no storm.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+/// How often peers that owe blocks are looked at.
+const LOOK_FOR_STALLED_EVERY: Duration = Duration::from_secs(1);

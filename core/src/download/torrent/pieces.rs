@@ -1,0 +1,206 @@
+//! What a torrent does with blocks and pieces, and how it becomes whole.
+
+use super::files::{self, TorrentFiles};
+use super::picker::{Picker, Priority};
+use super::{Child, Output, PeerKey, Phase, Timer, Torrent};
+use crate::base::{Bitfield, Block, BlockData, Instant, PieceIndex};
+use crate::proto::peer::PeerConfig;
+use std::sync::Arc;
+
+impl Torrent {
+    /// A block that a peer was asked for.
+    pub(super) fn on_block(&mut self, now: Instant, peer: PeerKey, block: Block, data: BlockData) {
+        let Some(content) = &mut self.content else { return };
+        let Some(picker) = &mut content.picker else { return };
+        let received = picker.received(peer, block);
+        for other in received.cancel {
+            if let Some(slot) = self.peers.get_mut(other) {
+                slot.machine.cancel(block);
+                self.touch_peer(other);
+            }
+        }
+        if received.fresh {
+            content_files(&mut self.content).write(now, block, data);
+            self.touch_files();
+            if self.phase == Phase::Connecting {
+                self.phase = Phase::Downloading;
+            }
+        }
+    }
+
+    pub(super) fn touch_files(&mut self) {
+        if self.touched.back() != Some(&Child::Files) {
+            self.touched.push_back(Child::Files);
+        }
+    }
+
+    /// Does something with the files, if there are any.
+    pub(super) fn with_files(&mut self, act: impl FnOnce(&mut TorrentFiles)) {
+        if let Some(content) = &mut self.content {
+            act(&mut content.files);
+            self.touch_files();
+        }
+    }
+
+    pub(super) fn drain_files(&mut self, now: Instant) {
+        while let Some(output) = self.content.as_mut().and_then(|content| content.files.poll_output()) {
+            self.on_files(now, output);
+        }
+        let deadline = self.content.as_ref().and_then(|content| content.files.poll_timeout());
+        self.deadlines.set(Timer::Files, deadline);
+    }
+
+    fn on_files(&mut self, now: Instant, output: files::Output) {
+        match output {
+            files::Output::Disk(tag, op) => self.outputs.push_back(Output::Disk(tag, op)),
+            files::Output::Ready => self.on_ready(now),
+            files::Output::Piece { piece, good: true } => self.on_passed(now, piece),
+            files::Output::Piece { piece, good: false } => self.on_failed_piece(now, piece),
+            files::Output::Found(piece) => self.on_passed(now, piece),
+            files::Output::Lost(piece) => self.on_lost(piece),
+            files::Output::Read { token, result } => self.on_read(now, token, result),
+            files::Output::Spans { token, result } => self.on_spans(now, token, result),
+            files::Output::Checked { bad } => self.outputs.push_back(Output::Checked { bad }),
+            files::Output::Record => self.outputs.push_back(Output::Record),
+            files::Output::Durable => self.outputs.push_back(Output::Durable),
+            files::Output::Finished => self.on_finished(now),
+            files::Output::Stopped(why) => self.on_files_stopped(now, why),
+            files::Output::CheckProgress { .. } | files::Output::FileDone(_) => {}
+        }
+    }
+
+    /// It is known what is there: the swarm can be joined.
+    fn on_ready(&mut self, now: Instant) {
+        let rng = self.rng.fork();
+        let Some(content) = &mut self.content else { return };
+        let grid = content.metainfo.grid();
+        let mut picker = Picker::new(grid, content.files.have(), rng);
+        picker.set_sequential(self.plan.sequential);
+        let layout = Arc::clone(content.files.layout());
+        if (0..layout.files()).any(|file| !content.files.is_wanted(file) && !layout.is_pad(file)) {
+            let mut wanted = Bitfield::new(grid.pieces());
+            let files = (0..layout.files()).filter(|file| content.files.is_wanted(*file));
+            files.flat_map(|file| layout.pieces_of(file)).for_each(|piece| _ = wanted.insert(piece));
+            let unwanted = grid.all().filter(|piece| !wanted.has(*piece));
+            unwanted.for_each(|piece| picker.set_priority(piece, Priority::Skip));
+        }
+        let whole = picker.is_complete();
+        content.picker = Some(picker);
+        if self.stop.is_some() {
+            return;
+        }
+        if self.plan.offline {
+            content_files(&mut self.content).check(now, files::CheckScope::All);
+            self.touch_files();
+            return;
+        }
+        if whole {
+            self.phase = Phase::Finishing;
+        } else {
+            self.phase = Phase::Connecting;
+            self.recount_offers();
+            self.join_swarm(now);
+        }
+    }
+
+    /// A piece is here and right.
+    fn on_passed(&mut self, now: Instant, piece: PieceIndex) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let wanted = picker.wants(piece);
+        picker.passed(piece);
+        let whole = picker.is_complete();
+        if wanted {
+            self.offer_less(piece);
+        }
+        for peer in self.peers.keys() {
+            let Some(slot) = self.peers.get_mut(peer) else { continue };
+            // Whoever has it does not need to know.
+            if slot.machine.has().is_some_and(|has| !has.has(piece)) {
+                slot.machine.have(piece);
+                self.touch_peer(peer);
+            }
+        }
+        if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
+            self.phase = Phase::Finishing;
+            self.tell_totals();
+            let _ = now;
+        }
+    }
+
+    /// A piece that was here is not any more.
+    fn on_lost(&mut self, piece: PieceIndex) {
+        if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
+            picker.lost(piece);
+        }
+        for peer in self.peers.keys() {
+            if let Some(slot) = self.peers.get_mut(peer) {
+                slot.machine.dont_have(piece);
+                self.touch_peer(peer);
+            }
+        }
+        self.blocks_freed = true;
+        self.recount_offers();
+        if matches!(self.phase, Phase::Finishing | Phase::Seeding) {
+            self.phase = Phase::Downloading;
+        }
+    }
+
+    /// A piece is wrong: it is fetched again, and whoever gave it is suspect.
+    fn on_failed_piece(&mut self, now: Instant, piece: PieceIndex) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let culprits = picker.failed(piece);
+        self.blocks_freed = true;
+        for peer in culprits {
+            let Some(slot) = self.peers.get_mut(peer) else { continue };
+            self.candidates.ban(now, slot.address.ip());
+            slot.machine.close(now);
+            self.touch_peer(peer);
+        }
+        if self.phase == Phase::Finishing {
+            self.phase = Phase::Downloading;
+        }
+    }
+
+    /// All that is wanted is verified, synced and has its name.
+    fn on_finished(&mut self, now: Instant) {
+        if self.stop.is_some() || self.plan.offline {
+            return;
+        }
+        let fetched = self.downloaded > self.start.downloaded;
+        self.phase = Phase::Seeding;
+        self.seeding_since = Some(now);
+        self.outputs.push_back(Output::Durable);
+        self.outputs.push_back(Output::Completed);
+        self.tell_totals();
+        if self.goal_is_met(now) {
+            if fetched {
+                self.announcer.completed(now);
+                self.touched.push_back(Child::Announcer);
+            }
+            self.end_seeding(now);
+            return;
+        }
+        self.join_swarm(now);
+        if fetched {
+            self.announcer.completed(now);
+            self.touched.push_back(Child::Announcer);
+        }
+        let config = PeerConfig { upload_only: true, ..(*self.config).clone() };
+        self.configure(now, config);
+        self.part_with_seeds(now);
+        self.deadlines.set(Timer::Goal, self.goal_at());
+    }
+
+    /// Peers that have everything are of no use any more, nor is this side to them.
+    fn part_with_seeds(&mut self, now: Instant) {
+        for peer in self.peers.keys() {
+            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.machine.is_upload_only()) else { continue };
+            slot.machine.close(now);
+            self.touch_peer(peer);
+        }
+    }
+}
+
+fn content_files(content: &mut Option<super::Content>) -> &mut TorrentFiles {
+    &mut content.as_mut().expect("a picker stands beside its files").files
+}
