@@ -299,7 +299,7 @@ pub fn decode_torrent(bytes: &[u8]) -> Result<TorrentSaved, RecordError> {
     let document = Document::decode_lax(bytes).map_err(|_| RecordError::Malformed)?;
     let d = document.root();
     check_version(d)?;
-    let files = d.get(b"files").map(|files| FilesSaved::decode(files).ok_or(RecordError::Key("files")));
+    let files = d.get(b"files").map(|files| FilesSaved::decode(files.raw()).ok_or(RecordError::Key("files")));
     Ok(TorrentSaved {
         files: files.transpose()?,
         wanted: optional(d, "wanted", uint)?,

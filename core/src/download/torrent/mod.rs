@@ -44,7 +44,7 @@ use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::link::{LinkKey, ResolveError};
 use crate::base::{Block, Deadlines, Instant, Key, LinkInput, LinkOutput, RateMeter, Rng, Slab};
 use crate::proto::http::Connection;
-use crate::proto::peer::{Arrival, Peer, PeerConfig};
+use crate::proto::peer::{Arrival, PeerConfig};
 use crate::wire::http::Origin;
 use crate::wire::torrent::Metainfo;
 use bytes::Bytes;

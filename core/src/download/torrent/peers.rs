@@ -2,6 +2,7 @@
 
 use super::candidates::Source;
 use super::candidates::pex::PexCursor;
+use super::picker::Ask;
 use super::pipeline::Pipeline;
 use super::{Child, Lane, Output, Phase, Timer, Torrent};
 use crate::base::link::LinkKey;
@@ -127,6 +128,7 @@ impl Torrent {
             listens_at: None,
         });
         self.touch_peer(peer);
+        self.feed_peer(peer);
         peer
     }
 
@@ -373,7 +375,8 @@ impl Torrent {
             return;
         }
         let mut picked = core::mem::take(&mut self.picked);
-        picker.pick(peer, has, only, window - under_way, slot.pipeline.speed(), &mut picked);
+        let ask = Ask { who: peer, has, only, count: window - under_way, speed: slot.pipeline.speed() };
+        picker.pick(&ask, &mut picked);
         for block in picked.drain(..) {
             if !machine.request(now, block) {
                 picker.released(peer, block);

@@ -162,7 +162,7 @@ impl Torrent {
     pub fn next_hungry(&mut self) -> Option<(Lane, u64, bool)> {
         while let Some(lane) = self.hungry.pop_front() {
             let credit = match lane {
-                Lane::Peer(peer) => self.peers.get_mut(peer).filter(|slot| slot.machine.is_open()).map(|slot| {
+                Lane::Peer(peer) => self.peers.get_mut(peer).map(|slot| {
                     slot.hungry = false;
                     (slot.machine.credit(), slot.machine.in_flight_count() == 0)
                 }),
