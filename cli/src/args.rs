@@ -2,12 +2,12 @@
 
 use crate::engine::Runtime;
 use crate::rate::{parse_rate, parse_seconds};
-use std::net::{IpAddr, SocketAddr};
 use crate::storage::Storage;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use gosh_dl_core::base::disk::AllocationMode;
 use gosh_dl_core::download::{ConflictPolicy, DownloadPriority, ExpectedChecksum};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -380,7 +380,9 @@ pub(crate) enum StateCommand {
 /// `0,2,5-7`
 fn parse_selection(text: &str) -> Result<Selection, String> {
     let number = |text: &str| {
-        text.trim().parse::<usize>().map_err(|_| format!("\"{text}\" is no number; files are numbered from 0"))
+        text.trim()
+            .parse::<usize>()
+            .map_err(|_| format!("\"{text}\" is no number; files are numbered from 0"))
     };
     let mut files = Vec::new();
     for part in text.split(',') {

@@ -31,9 +31,8 @@ pub(crate) fn create(args: &CreateArgs) -> Result<u8, Failure> {
     let grid = torrent.grid().map_err(|error| why(&error))?;
     let parts = parts(&torrent, &path, found.is_dir());
     let hashes: Result<Vec<_>, _> = pieces::hash(grid, &parts).into_iter().collect();
-    let hashes = hashes.map_err(|(part, error)| {
-        failed(parts[part].path.as_deref().unwrap_or(&path), &io_message(&error))
-    })?;
+    let hashes = hashes
+        .map_err(|(part, error)| failed(parts[part].path.as_deref().unwrap_or(&path), &io_message(&error)))?;
     let metainfo = torrent.finish(&hashes).map_err(|error| why(&error))?;
     std::fs::write(&args.out, metainfo.raw()).map_err(|error| failed(&args.out, &io_message(&error)))?;
     if !args.quiet {

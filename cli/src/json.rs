@@ -150,6 +150,8 @@ mod tests {
                 filename: Some("a\u{202e}\"".into()),
                 ..Default::default()
             },
+            torrent_info: None,
+            peers: None,
             created_at: 0,
             completed_at: None,
         }

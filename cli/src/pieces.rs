@@ -59,7 +59,8 @@ impl Worker<'_> {
         while at < range.end {
             let (start, len) = (self.starts[part], self.parts[part].len);
             let end = (start + len).min(range.end);
-            self.feed(&mut digest, part, at - start, end.saturating_sub(at)).map_err(|error| (part, error))?;
+            self.feed(&mut digest, part, at - start, end.saturating_sub(at))
+                .map_err(|error| (part, error))?;
             at = at.max(end);
             part += 1;
         }
@@ -112,7 +113,8 @@ mod tests {
         let parts = [part("a", b"abc"), part("empty", b""), Part { path: None, len: 2 }, part("b", b"defgh")];
         let grid = PieceGrid::new(4, 10).unwrap();
         let hashes: Vec<_> = hash(grid, &parts).into_iter().map(Result::unwrap).collect();
-        let expected: Vec<[u8; 20]> = b"abc\0\0defgh".chunks(4).map(|piece| Sha1::digest(piece).into()).collect();
+        let expected: Vec<[u8; 20]> =
+            b"abc\0\0defgh".chunks(4).map(|piece| Sha1::digest(piece).into()).collect();
         assert_eq!(hashes, expected);
     }
 

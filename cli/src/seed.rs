@@ -38,11 +38,7 @@ pub(crate) async fn seed(seed: Seed) -> Result<u8, Failure> {
 }
 
 /// Waits until it is seeded, says where, and goes on until the goal is met.
-async fn serve(
-    engine: &Engine,
-    id: DownloadId,
-    events: &mut EventStream,
-) -> Result<(), Failure> {
+async fn serve(engine: &Engine, id: DownloadId, events: &mut EventStream) -> Result<(), Failure> {
     let name = engine.status(id).map(|status| text::escape(&status.metadata.name).into_owned());
     let name = name.unwrap_or_default();
     let mut is_told = false;
@@ -52,10 +48,13 @@ async fn serve(
                 if let Some(port) = engine.listen_port() {
                     is_told = true;
                     let address = engine.get_config().torrent.listen_address;
-                    let address = address.map_or_else(|| "0.0.0.0".to_owned(), |address| match address {
-                        std::net::IpAddr::V6(address) => format!("[{address}]"),
-                        address => address.to_string(),
-                    });
+                    let address = address.map_or_else(
+                        || "0.0.0.0".to_owned(),
+                        |address| match address {
+                            std::net::IpAddr::V6(address) => format!("[{address}]"),
+                            address => address.to_string(),
+                        },
+                    );
                     output::result(&format!("seeding {name} on {address}:{port}"));
                 }
             }

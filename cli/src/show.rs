@@ -28,8 +28,8 @@ struct ShownFile {
 /// Runs the command and returns its exit code.
 pub(crate) fn show(torrent: &str, json: bool) -> Result<u8, Failure> {
     let shown = if metainfo::is_magnet(torrent) {
-        let link = Magnet::parse(torrent)
-            .map_err(|error| Failure(format!("{}: {error}", text::escape(torrent))))?;
+        let link =
+            Magnet::parse(torrent).map_err(|error| Failure(format!("{}: {error}", text::escape(torrent))))?;
         of_magnet(&link)
     } else {
         of_metainfo(&metainfo::read(Path::new(torrent))?)

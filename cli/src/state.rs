@@ -92,7 +92,9 @@ impl State {
         let gone = self.keys(ids);
         let ops: Vec<_> = gone
             .iter()
-            .flat_map(|key| [Table::Download, Table::Progress, Table::Torrent].map(|table| (table, key.clone())))
+            .flat_map(|key| {
+                [Table::Download, Table::Progress, Table::Torrent].map(|table| (table, key.clone()))
+            })
             .map(|(table, key)| StoreOp::Delete { table, key: key.into() })
             .collect();
         self.commit(&ops)?;
@@ -379,6 +381,7 @@ mod tests {
 
     fn request(url: &str, dir: &str, out: Option<&str>) -> Request {
         Request {
+            source: Source::Url,
             url: url.to_owned(),
             plain_url: text::without_user_info(url),
             dir: dir.into(),

@@ -37,7 +37,9 @@ pub(crate) fn seed(args: &SeedArgs) -> Result<Seed, UsageError> {
 /// The engine's settings with what the arguments say of torrents.
 pub(crate) fn config(args: &SwarmArgs, defaults: EngineConfig) -> Result<EngineConfig, UsageError> {
     if args.transport == Transport::Utp {
-        return Err(UsageError("--transport utp: there is no uTP yet; peers are reached over TCP".to_owned()));
+        return Err(UsageError(
+            "--transport utp: there is no uTP yet; peers are reached over TCP".to_owned(),
+        ));
     }
     if args.encryption == Encryption::Required {
         return Err(UsageError(

@@ -13,9 +13,7 @@ pub(crate) fn verify(torrent: &Path, dir: Option<&Path>, quiet: bool) -> Result<
     let parts = parts(&metainfo, dir);
     let grid = metainfo.grid();
     let hashes = pieces::hash(grid, &parts);
-    let is_bad = |piece: &gosh_dl_core::base::PieceIndex| {
-        !matches!(&hashes[piece.index()], Ok(hash) if hash == metainfo.piece_hash(*piece))
-    };
+    let is_bad = |piece: &gosh_dl_core::base::PieceIndex| !matches!(&hashes[piece.index()], Ok(hash) if hash == metainfo.piece_hash(*piece));
     let bad: Vec<_> = grid.all().filter(is_bad).collect();
     // Files without content are in no piece.
     let missing = |part: &&Part| part.len == 0 && part.path.as_ref().is_some_and(|path| !path.is_file());

@@ -136,7 +136,9 @@ impl Watch {
         let word = match event {
             DownloadEvent::Started { .. } => "started",
             DownloadEvent::Completed { .. } => return self.on_completed(id),
-            DownloadEvent::StateChanged { new_state: DownloadState::Completed, .. } => return self.on_over(id),
+            DownloadEvent::StateChanged { new_state: DownloadState::Completed, .. } => {
+                return self.on_over(id);
+            }
             DownloadEvent::Warning { message, .. } => return self.on_warning(message),
             DownloadEvent::Failed { error, retryable, .. } => return self.on_failed(id, error, *retryable),
             DownloadEvent::Removed { .. } => return self.on_removed(id),

@@ -11,8 +11,8 @@ use crate::download::http::{HttpDownload, HttpPlan, HttpSaved, Phase};
 use crate::download::target::{Part, Target, TargetPlan};
 use crate::download::torrent::{self, Torrent, TorrentSaved};
 use crate::download::{DownloadId, DownloadOptions};
-use crate::wire::torrent::{Magnet, Metainfo};
 use crate::wire::http::{HttpUrl, valid_header_name, valid_header_value};
+use crate::wire::torrent::{Magnet, Metainfo};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -30,7 +30,9 @@ impl Engine {
                 torrent.stop(now);
                 self.touch(key);
             }
-            (Some(Running::Http(_) | Running::Torrent(_)), Some(Intent::Pause(replies))) => replies.push(reply),
+            (Some(Running::Http(_) | Running::Torrent(_)), Some(Intent::Pause(replies))) => {
+                replies.push(reply)
+            }
             (Some(Running::Http(_) | Running::Torrent(_)), Some(Intent::Requeue(replies))) => {
                 let mut replies = core::mem::take(replies);
                 replies.push(reply);

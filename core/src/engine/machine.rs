@@ -434,7 +434,13 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn insert(&mut self, now: Instant, id: DownloadId, record: DownloadRecord, kind: Kind) -> EntryKey {
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        id: DownloadId,
+        record: DownloadRecord,
+        kind: Kind,
+    ) -> EntryKey {
         self.next_order = self.next_order.max(record.order + 1);
         let state = match record.state {
             SavedState::Queued => DownloadState::Queued,

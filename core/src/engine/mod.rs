@@ -21,8 +21,8 @@ mod swarm;
 mod torrents;
 mod view;
 
-pub use entry::RESERVED_HEADERS;
 pub use config::{EngineConfig, HttpConfig, TorrentConfig};
+pub use entry::RESERVED_HEADERS;
 pub use error::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
 pub use event::DownloadEvent;
 pub use io::{

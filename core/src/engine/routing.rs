@@ -36,7 +36,8 @@ impl Engine {
                 }
             }
             Some(Who::Torrent { entry, lane }) => {
-                if let Some(torrent) = self.entries.get_mut(entry).and_then(super::entry::Entry::torrent_mut) {
+                if let Some(torrent) = self.entries.get_mut(entry).and_then(super::entry::Entry::torrent_mut)
+                {
                     torrent.handle_link(now, lane, input);
                     self.touch(entry);
                 }
@@ -77,7 +78,13 @@ impl Engine {
         self.touch(key);
     }
 
-    fn on_torrent_disk(&mut self, now: Instant, key: EntryKey, tag: torrent::files::DiskTag, result: DiskResult) {
+    fn on_torrent_disk(
+        &mut self,
+        now: Instant,
+        key: EntryKey,
+        tag: torrent::files::DiskTag,
+        result: DiskResult,
+    ) {
         if let Some(torrent) = self.entries.get_mut(key).and_then(super::entry::Entry::torrent_mut) {
             torrent.handle_disk(now, tag, result);
             if torrent.needs_sync() {
@@ -416,7 +423,8 @@ impl Engine {
             links::Output::Failed { who, error } => self.on_lease_failed(now, who, error),
             links::Output::Resolved { who, result } => {
                 if let Who::Torrent { entry, lane } = who
-                    && let Some(torrent) = self.entries.get_mut(entry).and_then(super::entry::Entry::torrent_mut)
+                    && let Some(torrent) =
+                        self.entries.get_mut(entry).and_then(super::entry::Entry::torrent_mut)
                 {
                     torrent.resolved(now, lane, result);
                     self.touch(entry);
@@ -425,7 +433,14 @@ impl Engine {
         }
     }
 
-    fn on_leased(&mut self, now: Instant, who: Who, link: LinkKey, connection: Box<Connection>, reused: bool) {
+    fn on_leased(
+        &mut self,
+        now: Instant,
+        who: Who,
+        link: LinkKey,
+        connection: Box<Connection>,
+        reused: bool,
+    ) {
         let (Who::Http { entry: key, .. } | Who::Torrent { entry: key, .. }) = who else { return };
         let links = self.links.leased();
         if let Some(entry) = self.entries.get(key)
@@ -452,7 +467,9 @@ impl Engine {
         let (Who::Http { entry: key, .. } | Who::Torrent { entry: key, .. }) = who else { return };
         let running = self.entries.get_mut(key).and_then(|entry| entry.running.as_mut());
         match (running, who) {
-            (Some(Running::Http(download)), Who::Http { slot, .. }) => download.lease_failed(now, slot, error),
+            (Some(Running::Http(download)), Who::Http { slot, .. }) => {
+                download.lease_failed(now, slot, error)
+            }
             (Some(Running::Torrent(torrent)), Who::Torrent { lane, .. }) => {
                 torrent.lease_failed(now, lane, error);
             }
@@ -491,7 +508,11 @@ impl Engine {
         for entry in batch.torrents.iter().filter_map(|&key| self.entries.get(key)) {
             let Kind::Torrent(torrent) = &entry.kind else { continue };
             let Some(metainfo) = &torrent.metainfo else { continue };
-            ops.push(StoreOp::Put { table: Table::Torrent, key: key_of(entry.id), value: metainfo.raw().clone() });
+            ops.push(StoreOp::Put {
+                table: Table::Torrent,
+                key: key_of(entry.id),
+                value: metainfo.raw().clone(),
+            });
         }
         for id in batch.deleted {
             for table in [Table::Download, Table::Progress, Table::Torrent] {

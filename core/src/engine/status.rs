@@ -86,7 +86,9 @@ impl DownloadState {
     pub fn to_aria2_status(&self) -> &'static str {
         match self {
             Self::Queued => "waiting",
-            Self::Checking | Self::Connecting | Self::Downloading | Self::Finishing | Self::Seeding => "active",
+            Self::Checking | Self::Connecting | Self::Downloading | Self::Finishing | Self::Seeding => {
+                "active"
+            }
             Self::Paused => "paused",
             Self::Completed => "complete",
             Self::Error { .. } => "error",

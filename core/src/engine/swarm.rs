@@ -62,7 +62,10 @@ pub(super) struct ListenPlan {
 enum Listening {
     Off,
     /// Trying a port.
-    Trying { listener: ListenerKey, port: u16 },
+    Trying {
+        listener: ListenerKey,
+        port: u16,
+    },
     On,
     /// No port could be had.
     Failed,

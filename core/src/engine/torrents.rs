@@ -119,7 +119,8 @@ impl Engine {
     ///
     /// As [`add_peer`](Self::add_peer).
     pub fn add_tracker(&mut self, now: Instant, id: DownloadId, url: &str) -> Result<bool> {
-        let added = self.with_torrent(now, id, "add a tracker to", |torrent| torrent.add_tracker(now, url))?;
+        let added =
+            self.with_torrent(now, id, "add a tracker to", |torrent| torrent.add_tracker(now, url))?;
         let key = self.key_of(id)?;
         if let Some(entry) = self.entries.get_mut(key).filter(|_| added) {
             entry.options.trackers.push(url.to_owned());
@@ -167,7 +168,9 @@ impl Engine {
     ) -> Result<T> {
         self.check_open()?;
         let key = self.key_of(id)?;
-        let Some(entry) = self.entries.get_mut(key) else { return Err(EngineError::NotFound(id.to_string())) };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return Err(EngineError::NotFound(id.to_string()));
+        };
         let current_state = entry.state.name().to_owned();
         let Some(torrent) = entry.torrent_mut() else {
             return Err(EngineError::InvalidState { action, current_state });
@@ -181,18 +184,23 @@ impl Engine {
     // ----- running ---------------------------------------------------------------------------------------------------
 
     /// What runs for a torrent from now on.
-    pub(super) fn new_torrent(&mut self, now: Instant, key: EntryKey, keys: u64, mode: Mode) -> Option<Running> {
+    pub(super) fn new_torrent(
+        &mut self,
+        now: Instant,
+        key: EntryKey,
+        keys: u64,
+        mode: Mode,
+    ) -> Option<Running> {
         let port = self.swarm.port();
         let (peer_id, rng) = (self.peer_id(), self.rng.fork());
         let entry = self.entries.get_mut(key)?;
-        let plan = TorrentPlan { offline: mode == Mode::Offline, ..entry.torrent_plan(&self.config, peer_id, port)? };
-        let Kind::Torrent(torrent) = &mut entry.kind else { return None };
-        let start = TorrentStart {
-            metainfo: torrent.metainfo.clone(),
-            saved: torrent.saved.clone(),
-            keys,
-            rng,
+        let plan = TorrentPlan {
+            offline: mode == Mode::Offline,
+            ..entry.torrent_plan(&self.config, peer_id, port)?
         };
+        let Kind::Torrent(torrent) = &mut entry.kind else { return None };
+        let start =
+            TorrentStart { metainfo: torrent.metainfo.clone(), saved: torrent.saved.clone(), keys, rng };
         if mode == Mode::Online {
             self.swarm.join(listen_plan(&self.config), torrent.info_hash, key);
         }
@@ -205,7 +213,8 @@ impl Engine {
         let random: [u8; 12] = self.rng.bytes();
         for (place, byte) in id[8..].iter_mut().zip(random) {
             // Letters and digits only: some trackers take nothing else.
-            *place = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[usize::from(byte & 63)];
+            *place =
+                b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[usize::from(byte & 63)];
         }
         PeerId(id)
     }
@@ -428,9 +437,11 @@ impl Engine {
             }
             let allowed = self.upload_bucket.available(now).min(entry.upload_bucket.available(now));
             if allowed < LEAST_UPLOAD.min(self.upload_bucket.burst()).min(entry.upload_bucket.burst()) {
-                let at = |bucket: &crate::base::TokenBucket| bucket.available_at(LEAST_UPLOAD.min(bucket.burst()));
+                let at =
+                    |bucket: &crate::base::TokenBucket| bucket.available_at(LEAST_UPLOAD.min(bucket.burst()));
                 let when = at(&self.upload_bucket).into_iter().chain(at(&entry.upload_bucket)).max();
-                self.upload_at = self.upload_at.into_iter().chain(when.map(|at| at.max(now + SHORTEST))).min();
+                self.upload_at =
+                    self.upload_at.into_iter().chain(when.map(|at| at.max(now + SHORTEST))).min();
                 entry.uploading = true;
                 self.uploaders.push_back(key);
                 continue;
@@ -479,8 +490,8 @@ impl super::entry::Entry {
         let Kind::Torrent(torrent) = &self.kind else { return None };
         let options = &self.options;
         let magnet = torrent.magnet.as_ref();
-        let mut trackers: Vec<Vec<String>> =
-            magnet.map_or_else(Vec::new, |magnet| magnet.trackers.iter().map(|url| vec![url.clone()]).collect());
+        let mut trackers: Vec<Vec<String>> = magnet
+            .map_or_else(Vec::new, |magnet| magnet.trackers.iter().map(|url| vec![url.clone()]).collect());
         trackers.extend(options.trackers.iter().map(|url| vec![url.clone()]));
         let ratio = options.seed_ratio.unwrap_or(config.seed_ratio);
         Some(TorrentPlan {
@@ -498,7 +509,12 @@ impl super::entry::Entry {
             offline: false,
             selected: options.selected_files.clone().or_else(|| magnet.and_then(selected)),
             trackers,
-            known_peers: options.peers.iter().copied().chain(magnet.into_iter().flat_map(known_peers)).collect(),
+            known_peers: options
+                .peers
+                .iter()
+                .copied()
+                .chain(magnet.into_iter().flat_map(known_peers))
+                .collect(),
             goal: Goal { ratio: (ratio > 0.0).then_some(ratio), time: options.seed_time },
             peer_timeout: config.torrent.peer_timeout,
             connect_timeout: config.torrent.connect_timeout,

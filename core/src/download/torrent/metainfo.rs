@@ -42,10 +42,8 @@ impl Torrent {
                 self.metadata.lost(peer);
                 break;
             }
-            self.touch_peer(peer);
-            let Some(_) = self.peers.get_mut(peer) else { return };
-            return self.fetch_metadata(now, peer);
         }
+        self.touch_peer(peer);
         self.deadlines.set(Timer::Metadata, self.metadata.poll_timeout());
     }
 
@@ -59,12 +57,10 @@ impl Torrent {
     pub(super) fn on_metadata(&mut self, now: Instant, peer: PeerKey, message: MetadataMessage) {
         match message {
             MetadataMessage::Request { piece } => self.give_metadata(peer, piece),
-            MetadataMessage::Data { piece, data, .. } => {
-                match self.metadata.received(peer, piece, data) {
-                    Some(whole) => self.on_whole_metadata(now, peer, whole),
-                    None => self.fetch_metadata(now, peer),
-                }
-            }
+            MetadataMessage::Data { piece, data, .. } => match self.metadata.received(peer, piece, data) {
+                Some(whole) => self.on_whole_metadata(now, peer, whole),
+                None => self.fetch_metadata(now, peer),
+            },
             MetadataMessage::Reject { .. } => {
                 self.metadata.lost(peer);
                 self.deadlines.set(Timer::Metadata, self.metadata.poll_timeout());
@@ -76,7 +72,8 @@ impl Torrent {
         let info = self.content.as_ref().map(|content| content.metainfo.info_bytes());
         let Some(slot) = self.peers.get_mut(peer) else { return };
         let part = info.and_then(|info| {
-            let start = (piece as usize).checked_mul(METADATA_PIECE_LEN as usize).filter(|at| *at < info.len())?;
+            let start =
+                (piece as usize).checked_mul(METADATA_PIECE_LEN as usize).filter(|at| *at < info.len())?;
             let end = (start + METADATA_PIECE_LEN as usize).min(info.len());
             Some((u32::try_from(info.len()).ok()?, info.slice(start..end)))
         });

@@ -319,7 +319,13 @@ impl Torrent {
     }
 
     /// A peer has connected and greeted: takes it, or refuses it with `None`.
-    pub fn accept(&mut self, now: Instant, link: LinkKey, from: SocketAddr, arrival: Arrival) -> Option<PeerKey> {
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        link: LinkKey,
+        from: SocketAddr,
+        arrival: Arrival,
+    ) -> Option<PeerKey> {
         let peer = self.admit(now, link, from, arrival);
         self.settle(now);
         peer

@@ -72,8 +72,7 @@ impl Torrent {
 
     /// Whether somebody could be of use: while it is fetched, and while others may fetch from here.
     fn wants_peers(&self) -> bool {
-        self.stop.is_none()
-            && matches!(self.phase, Phase::Connecting | Phase::Downloading | Phase::Seeding)
+        self.stop.is_none() && matches!(self.phase, Phase::Connecting | Phase::Downloading | Phase::Seeding)
     }
 
     fn dial(&mut self, now: Instant, address: SocketAddr) {
@@ -226,7 +225,8 @@ impl Torrent {
             slot.listens_at = Some(slot.address);
             self.pex.connected(slot.address, PexFlags::REACHABLE.0);
         }
-        match self.content.as_ref().and_then(|content| content.picker.as_ref().map(|_| content.files.have())) {
+        match self.content.as_ref().and_then(|content| content.picker.as_ref().map(|_| content.files.have()))
+        {
             Some(have) => slot.machine.announce_have(have),
             None => slot.machine.announce_have(&crate::base::Bitfield::new(
                 self.content.as_ref().map_or(0, |content| content.metainfo.grid().pieces()),

@@ -194,7 +194,9 @@ impl Torrent {
     /// Peers that have everything are of no use any more, nor is this side to them.
     fn part_with_seeds(&mut self, now: Instant) {
         for peer in self.peers.keys() {
-            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.machine.is_upload_only()) else { continue };
+            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.machine.is_upload_only()) else {
+                continue;
+            };
             slot.machine.close(now);
             self.touch_peer(peer);
         }

@@ -50,7 +50,8 @@ impl Torrent {
         if self.phase == Phase::Seeding && self.goal_is_met(now) {
             self.end_seeding(now);
         } else if self.phase == Phase::Seeding {
-            self.deadlines.set(Timer::Goal, self.goal_at().map(|at| at.max(now + super::trackers::GOAL_EVERY)));
+            self.deadlines
+                .set(Timer::Goal, self.goal_at().map(|at| at.max(now + super::trackers::GOAL_EVERY)));
         }
     }
 
@@ -84,7 +85,8 @@ impl Torrent {
             self.announcer.stop(now);
             self.touched.push_back(Child::Announcer);
         }
-        for timer in [Timer::Connect, Timer::Choke, Timer::Requests, Timer::Pex, Timer::Metadata, Timer::Goal] {
+        for timer in [Timer::Connect, Timer::Choke, Timer::Requests, Timer::Pex, Timer::Metadata, Timer::Goal]
+        {
             self.deadlines.set(timer, None);
         }
     }

@@ -46,10 +46,14 @@ impl Torrent {
     fn on_announcer(&mut self, now: Instant, output: announcer::Output) {
         let out = match output {
             announcer::Output::Lease { slot, origin } => Output::Lease { lane: Lane::Tracker(slot), origin },
-            announcer::Output::Unlease { slot, origin } => Output::Unlease { lane: Lane::Tracker(slot), origin },
+            announcer::Output::Unlease { slot, origin } => {
+                Output::Unlease { lane: Lane::Tracker(slot), origin }
+            }
             announcer::Output::Release { link, connection } => Output::Release { link, connection },
             announcer::Output::Link(link, output) => Output::Link(link, output),
-            announcer::Output::Resolve { query, host } => Output::Resolve { lane: Lane::Tracker(query), host },
+            announcer::Output::Resolve { query, host } => {
+                Output::Resolve { lane: Lane::Tracker(query), host }
+            }
             announcer::Output::Datagram { to, bytes } => Output::Datagram { to, bytes },
             announcer::Output::Message { tracker, text, .. } => Output::Message(format!("{tracker}: {text}")),
             announcer::Output::Peers(peers) => return self.on_peers_found(now, &peers, Source::Tracker),
@@ -85,9 +89,13 @@ impl Torrent {
             return;
         }
         for peer in self.peers.keys() {
-            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.machine.wants_pex()) else { continue };
+            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.machine.wants_pex()) else {
+                continue;
+            };
             let address = slot.listens_at.unwrap_or(slot.address);
-            let Some(PexNews { added, dropped }) = self.pex.news(now, &mut slot.pex, address) else { continue };
+            let Some(PexNews { added, dropped }) = self.pex.news(now, &mut slot.pex, address) else {
+                continue;
+            };
             let added = added.into_iter().map(|(address, flags)| (address, PexFlags(flags))).collect();
             slot.machine.pex(&Pex { added, dropped });
             self.touch_peer(peer);

@@ -182,7 +182,11 @@ impl RecordedEngine {
         options: DownloadOptions,
         reply: Token,
     ) -> Result<DownloadId> {
-        self.record(now, || Call::AddMagnet { uri: uri.to_owned(), options: Box::new(options.clone()), reply });
+        self.record(now, || Call::AddMagnet {
+            uri: uri.to_owned(),
+            options: Box::new(options.clone()),
+            reply,
+        });
         self.engine.add_magnet(now, uri, options, reply)
     }
 

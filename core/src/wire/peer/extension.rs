@@ -1,6 +1,6 @@
 //! Codec: the extension handshake, in which a peer says what it can do and by which numbers (BEP 10, 9, 21).
 
-use crate::wire::bencode::{self, Document, Mode, Value};
+use crate::wire::bencode::{self, DictEncoder, Document, Mode, Value};
 use core::net::IpAddr;
 
 /// What a peer says of itself. What it leaves out is `None`: as it was, if it said so before.
@@ -100,38 +100,35 @@ impl ExtensionHandshake {
 
     /// The payload of extended message 0.
     pub fn encode(&self) -> Vec<u8> {
-        bencode::encode(|value| {
-            value.dict(|message| {
-                message.entry(b"m", |value| {
-                    value.dict(|names| {
-                        for (extension, id) in Extension::ALL.into_iter().zip(self.ids) {
-                            if let Some(id) = id {
-                                names.entry(extension.name().as_bytes(), |value| value.int(id));
-                            }
-                        }
-                    })
-                });
-                let numbers: [(&[u8], Option<u32>); 4] = [
-                    (b"metadata_size", self.metadata_size),
-                    (b"p", self.listen_port.map(u32::from)),
-                    (b"reqq", self.request_queue),
-                    (b"upload_only", self.upload_only.map(u32::from)),
-                ];
-                for (key, number) in numbers {
-                    if let Some(number) = number {
-                        message.entry(key, |value| value.int(number));
-                    }
-                }
-                if let Some(client) = &self.client {
-                    message.entry(b"v", |value| value.str(client));
-                }
-                match self.your_ip.map(|ip| ip.to_canonical()) {
-                    Some(IpAddr::V4(ip)) => message.entry(b"yourip", |value| value.bytes(&ip.octets())),
-                    Some(IpAddr::V6(ip)) => message.entry(b"yourip", |value| value.bytes(&ip.octets())),
-                    None => {}
-                }
-            })
-        })
+        bencode::encode(|value| value.dict(|message| self.write(message)))
+    }
+
+    fn write(&self, message: &mut DictEncoder<'_>) {
+        message.entry(b"m", |value| value.dict(|names| self.write_names(names)));
+        let numbers: [(&[u8], Option<u32>); 4] = [
+            (b"metadata_size", self.metadata_size),
+            (b"p", self.listen_port.map(u32::from)),
+            (b"reqq", self.request_queue),
+            (b"upload_only", self.upload_only.map(u32::from)),
+        ];
+        for (key, number) in numbers.into_iter().filter_map(|(key, number)| Some((key, number?))) {
+            message.entry(key, |value| value.int(number));
+        }
+        if let Some(client) = &self.client {
+            message.entry(b"v", |value| value.str(client));
+        }
+        match self.your_ip.map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => message.entry(b"yourip", |value| value.bytes(&ip.octets())),
+            Some(IpAddr::V6(ip)) => message.entry(b"yourip", |value| value.bytes(&ip.octets())),
+            None => {}
+        }
+    }
+
+    fn write_names(&self, names: &mut DictEncoder<'_>) {
+        let ids = Extension::ALL.into_iter().zip(self.ids);
+        for (extension, id) in ids.filter_map(|(extension, id)| Some((extension, id?))) {
+            names.entry(extension.name().as_bytes(), |value| value.int(id));
+        }
     }
 }
 
