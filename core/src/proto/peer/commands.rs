@@ -28,13 +28,21 @@ impl Peer {
         }
         // BEP 6: "A peer SHOULD choke first and then reject requests".
         self.outbox.push(&Message::Choke);
-        let (fast, given, outbox) = (self.features.fast, &self.given, &mut self.outbox);
+        let given = core::mem::take(&mut self.given);
+        self.reject_wanted(|block| !given.contains(&block.piece));
+        self.given = given;
+    }
+
+    /// Stops waiting to answer some requests, and says so, where there is the Fast extension.
+    pub(super) fn reject_wanted(&mut self, which: impl Fn(&Block) -> bool) {
+        let says = self.features.fast && self.may_speak();
+        let outbox = &mut self.outbox;
         self.wanted.retain(|block| {
-            let stays = given.contains(&block.piece);
-            if fast && !stays {
+            let goes = which(block);
+            if goes && says {
                 outbox.push(&Message::Reject(span(*block)));
             }
-            stays
+            !goes
         });
     }
 

@@ -60,9 +60,11 @@ impl Peer {
         }
     }
 
-    /// Takes a `have` back, where the peer understands that (BEP 54).
+    /// Takes a `have` back, where the peer understands that (BEP 54). What it waits for of that piece is rejected, or
+    /// forgotten where there is no Fast extension.
     pub fn dont_have(&mut self, piece: PieceIndex) {
         self.push_extension(Extension::DontHave, &[&piece.get().to_be_bytes()]);
+        self.reject_wanted(|block| block.piece == piece);
     }
 
     /// Says whether nothing more will be asked for, to peers that understand it (BEP 21).

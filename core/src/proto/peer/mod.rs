@@ -26,3 +26,8 @@ pub use greeting::{Arrival, Greeting, GreetingOutput};
 pub use machine::Peer;
 pub use output::{CloseReason, FileSpan, Output};
 pub use violation::Violation;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod judge;
+#[cfg(test)]
+mod tests;
