@@ -179,7 +179,9 @@ impl<W: Copy + PartialEq> Links<W> {
 
     /// The connection that `who` was given must not be used: there will be a new one.
     pub(super) fn decline(&mut self, now: Instant, link: LinkKey, mut connection: Box<Connection>, who: W) {
-        let Some(origin) = self.links.get(as_slab(link)).map(|entry| entry.origin.clone()) else { return };
+        let Some(origin) = self.links.get(as_slab(link)).and_then(|entry| entry.origin.clone()) else {
+            return;
+        };
         connection.close(now);
         while let Some(output) = connection.poll_output() {
             if let http::Output::Link(output) = output {

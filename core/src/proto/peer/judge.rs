@@ -68,12 +68,6 @@ impl Judge {
         }
     }
 
-    /// The other side may say anything by the extension protocol, in ways that this listener does not follow.
-    #[cfg(feature = "fuzzing")]
-    pub(crate) fn beside_a_liar(self) -> Self {
-        Self { plain: false, ..self }
-    }
-
     /// It got the metadata.
     pub(crate) fn set_pieces(&mut self, grid: PieceGrid) {
         self.grid = Some(grid);
