@@ -1,8 +1,8 @@
 //! Fuzzing: what every parser and some policies and machines must keep, whatever comes in. One body per target; each
 //! panics where a promise is broken. `fuzz/` gives them to libFuzzer, and a test replays the corpora on stable Rust.
 
+pub mod machines;
 pub mod torrent;
-
 pub mod trackers;
 
 use crate::base::{FileName, Instant, LinkInput, RangeSet};
@@ -20,19 +20,22 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 20] = [
+pub const TARGETS: [(&str, Body); 23] = [
     ("announcer", trackers::announcer),
     ("bencode", bencode),
+    ("dialler", machines::dialler),
     ("file_name", file_name),
     ("http_chunked", http_chunked),
     ("http_connection", http_connection),
     ("http_fields", http_fields),
     ("http_head", http_head),
+    ("http_talk", machines::http_talk),
     ("http_url", http_url),
     ("picker", picker),
     ("range_set", range_set),
     ("recording", recording),
     ("records", records),
+    ("segments", machines::segments),
     ("torrent_create", torrent::create),
     ("torrent_files", torrent_files),
     ("torrent_files_saved", torrent_files_saved),
