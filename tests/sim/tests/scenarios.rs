@@ -1,7 +1,9 @@
-//! Scenarios drawn from seeds: a fixed range, crashes at any step, and equal seeds twice.
+//! Scenarios drawn from seeds: a fixed range, some that nobody has played, crashes at any step, and equal seeds twice.
 
 use gosh_dl_sim::CrashMode;
 use gosh_dl_sim::scenario::{Scenario, crash_at, run};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 
 fn holds(seed: u64) {
     let outcome = run(&Scenario::generate(seed));
@@ -11,6 +13,14 @@ fn holds(seed: u64) {
 #[test]
 fn fixed_seeds_break_no_rule() {
     (0..300).for_each(holds);
+}
+
+#[test]
+fn fresh_seeds_break_no_rule() {
+    // The standard library's hash keys are random in every process.
+    let first = RandomState::new().build_hasher().finish() >> 16;
+    println!("seeds {first}..{}", first + 200);
+    (first..first + 200).for_each(holds);
 }
 
 #[test]
