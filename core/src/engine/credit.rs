@@ -7,6 +7,7 @@ use super::io::Output;
 use super::machine::{CHECKPOINT_EVERY, Engine};
 use super::record::Note;
 use crate::base::Instant;
+use crate::base::disk::FileIdentity;
 use crate::download::http::SlotKey;
 use bytes::Bytes;
 use core::time::Duration;
@@ -172,8 +173,19 @@ impl Engine {
         let Some(boot_id) = self.boot_id else { return };
         let note = |key| {
             let entry = self.entries.get(key)?;
-            let (part, written) = entry.http()?.note()?;
-            Some((entry.id, part.identity?, written.clone()))
+            match &entry.running {
+                Some(Running::Http(download)) => {
+                    let (part, written) = download.note()?;
+                    Some((entry.id, part.identity?, written.clone()))
+                }
+                // Of a torrent the numbers of pieces, which are hashed before they are believed.
+                Some(Running::Torrent(torrent)) => {
+                    let pieces = torrent.note();
+                    let no_file = FileIdentity { device: 0, inode: 0 };
+                    (!pieces.is_empty()).then_some((entry.id, no_file, pieces))
+                }
+                _ => None,
+            }
         };
         // What a killed process left and nobody has taken up yet stays noted.
         let left = self.notes.iter().map(|(id, (file, ranges))| (*id, *file, ranges.clone()));

@@ -199,8 +199,11 @@ impl Engine {
             ..entry.torrent_plan(&self.config, peer_id, port)?
         };
         let Kind::Torrent(torrent) = &mut entry.kind else { return None };
-        let start =
-            TorrentStart { metainfo: torrent.metainfo.clone(), saved: torrent.saved.clone(), keys, rng };
+        let mut saved = torrent.saved.clone();
+        if let (Some((_, pieces)), Some(files)) = (self.notes.remove(&entry.id), &mut saved.files) {
+            files.suspect(&pieces);
+        }
+        let start = TorrentStart { metainfo: torrent.metainfo.clone(), saved, keys, rng };
         if mode == Mode::Online {
             self.swarm.join(listen_plan(&self.config), torrent.info_hash, key);
         }

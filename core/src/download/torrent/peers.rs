@@ -432,10 +432,9 @@ impl Torrent {
 
     fn count_credit(&mut self, peer: PeerKey) {
         let Some(slot) = self.peers.get_mut(peer) else { return };
-        let credit = slot.machine.credit();
-        if credit < slot.credit {
-            self.feed_peer(peer);
-        }
+        // A peer that owes nothing sends little, whatever it may.
+        let credit = if slot.machine.in_flight_count() > 0 { slot.machine.credit() } else { 0 };
+        self.feed_peer(peer);
         let Some(slot) = self.peers.get_mut(peer) else { return };
         self.credit = self.credit.saturating_sub(slot.credit) + credit;
         slot.credit = credit;

@@ -142,6 +142,12 @@ impl Torrent {
         self.credit + self.backlog()
     }
 
+    /// The pieces that are on the disk though perhaps not durable, by their numbers, for a note that spares work after a
+    /// kill.
+    pub fn note(&self) -> RangeSet {
+        self.content.as_ref().map(|content| content.files.note()).unwrap_or_default()
+    }
+
     /// Whether something is on the disk that a power cut would take.
     pub fn needs_sync(&self) -> bool {
         self.content.as_ref().is_some_and(|content| content.files.needs_sync())
