@@ -147,7 +147,9 @@ fn decoded(value: &str) -> String {
 /// Many write a space in a name as forms do.
 fn name(value: &str) -> Option<String> {
     let name = decoded(&value.replace('+', " "));
-    Some(name.trim().chars().take(MAX_NAME_CHARS).collect()).filter(|name: &String| !name.is_empty())
+    let kept: String = name.trim().chars().take(MAX_NAME_CHARS).collect();
+    // Where it is cut off there may be white space again.
+    Some(kept.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn push_address(urls: &mut Vec<String>, value: &str) {
@@ -286,6 +288,8 @@ mod tests {
 
     #[test]
     fn without_a_usable_name_the_file_is_called_by_the_hash() {
+        let cut = format!("&dn={}%0Ab", "a".repeat(MAX_NAME_CHARS - 1));
+        assert_eq!(parse(&cut).name, Some("a".repeat(MAX_NAME_CHARS - 1)));
         assert_eq!(parse("&dn=..").file_name().as_str(), HASH);
         assert_eq!(parse("").file_name().as_str(), HASH);
         assert_eq!(parse("&dn=..%2Fa").file_name().as_str(), ".._a");
