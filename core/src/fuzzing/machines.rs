@@ -59,7 +59,7 @@ pub fn dialler(data: &[u8]) {
                 live.remove(&u32::from(attempt));
                 dialer.handle_failed(now, u32::from(attempt), error);
             }
-            DialStep::Later(millis) => now = now + Duration::from_millis(u64::from(millis)),
+            DialStep::Later(millis) => now += Duration::from_millis(u64::from(millis)),
             DialStep::Due => {
                 now = dialer.poll_timeout().map_or(now, |at| at.max(now));
                 dialer.handle_timeout(now);
@@ -169,7 +169,7 @@ fn hear(connection: &mut Connection, now: Instant, credit: &mut u64, bytes: &[u8
 
 /// What is done with a map of segments.
 #[derive(Arbitrary, Debug)]
-enum Share {
+enum Deal {
     Assign(u8),
     TakeFree(u8),
     Share(u8),
@@ -184,24 +184,24 @@ pub fn segments(data: &[u8]) {
     let mut map: Segments<u8> = Segments::new(TOTAL, RangeSet::new(), 64 << 10);
     let mut counted = RangeSet::new();
     let pace = |owner: u8| Pace { rate: u64::from(owner) * 100_000 };
-    each(data, |step: Share| {
+    each(data, |step: Deal| {
         let idle = |map: &Segments<u8>, owner: u8| map.remaining(owner).is_none();
         match step {
-            Share::Assign(owner) if idle(&map, owner % 8) => _ = map.assign(owner % 8, 4, pace(owner % 8)),
-            Share::TakeFree(owner) if idle(&map, owner % 8) => {
+            Deal::Assign(owner) if idle(&map, owner % 8) => _ = map.assign(owner % 8, 4, pace(owner % 8)),
+            Deal::TakeFree(owner) if idle(&map, owner % 8) => {
                 if let Some(free) = map.first_free() {
                     map.take(owner % 8, free.clone(), free.end);
                 }
             }
-            Share::Share(owner) => map.share(owner % 8, 4, pace(owner % 8)),
-            Share::Extend(owner) => _ = map.extend(owner % 8, 4, pace(owner % 8)),
-            Share::Steal(owner, rate) if idle(&map, owner % 8) => {
+            Deal::Share(owner) => map.share(owner % 8, 4, pace(owner % 8)),
+            Deal::Extend(owner) => _ = map.extend(owner % 8, 4, pace(owner % 8)),
+            Deal::Steal(owner, rate) if idle(&map, owner % 8) => {
                 let rate = Pace { rate: u64::from(rate) * 1000 };
                 let could = map.can_steal(rate, 0.01, pace);
                 assert_eq!(map.steal(owner % 8, rate, 0.01, pace).is_some(), could);
             }
-            Share::Accept(owner, len) => accept(&mut map, &mut counted, owner % 8, u64::from(len) << 4),
-            Share::Release(owner) => map.release(owner % 8),
+            Deal::Accept(owner, len) => accept(&mut map, &mut counted, owner % 8, u64::from(len) << 4),
+            Deal::Release(owner) => map.release(owner % 8),
             _ => {}
         }
         assert_eq!(map.received(), &counted);
