@@ -51,6 +51,11 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// How many bytes there are from here on.
+    pub const fn remaining(&self) -> usize {
+        self.input.len().saturating_sub(self.at)
+    }
+
     /// What stands here, going by its first byte.
     pub fn kind(&self) -> Result<ValueKind, DecodeError> {
         match self.peek()? {

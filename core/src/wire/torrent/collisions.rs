@@ -42,6 +42,11 @@ impl Filter {
         Ok(())
     }
 
+    /// About so many more come. Each takes some bytes of the torrent, so that this is no more than a part of its length.
+    pub(super) fn expect(&mut self, more: usize) {
+        self.files.reserve_exact(more + more / 32);
+    }
+
     /// Whether there may be two that are the same.
     pub(super) fn finish(self) -> bool {
         let Self { mut files, mut folders, .. } = self;
