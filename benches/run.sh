@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The side-by-side benchmarks: benches/run.sh [--quick] [--rounds N] [SECTION ...]
-# Sections: http tls capped files startup checksum resume runtimes stores micro picker; all of them where none is named.
+# Sections: http tls capped files startup checksum resume runtimes stores micro picker decode; all of them where none is named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

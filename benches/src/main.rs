@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "tables on the terminal are what this is for")]
 
 mod contender;
+mod decode;
 mod limit;
 mod measure;
 mod micro;

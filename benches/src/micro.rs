@@ -16,6 +16,7 @@ const READ: usize = 64 << 10;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static LIVE: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
 
 /// The system's allocator, counted.
 pub(crate) struct Counting;
@@ -24,7 +25,10 @@ pub(crate) struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Relaxed);
-        LIVE.fetch_add(layout.size() as u64, Relaxed);
+        let live = LIVE.fetch_add(layout.size() as u64, Relaxed) + layout.size() as u64;
+        if live > PEAK.load(Relaxed) {
+            PEAK.store(live, Relaxed);
+        }
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -56,6 +60,13 @@ pub(crate) fn picker() {
     let counters = crate::picker::Counters { calls: || CALLS.load(Relaxed), held: || LIVE.load(Relaxed) };
     let head = ["", "picked", "and received, verified", "allocations"];
     table::words("Choosing one block of 16 KiB", &head, &crate::picker::rows(&counters));
+}
+
+/// Runs the section of reading torrents and prints it.
+pub(crate) fn decode() {
+    let held = || LIVE.load(Relaxed);
+    let reset = || PEAK.store(LIVE.load(Relaxed), Relaxed);
+    crate::decode::run(&crate::decode::Memory { held, reset, peak: || PEAK.load(Relaxed) });
 }
 
 /// Memory for one download that waits.

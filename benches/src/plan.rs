@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 /// The sections, in the order they run.
-pub(crate) const SECTIONS: [&str; 11] = [
+pub(crate) const SECTIONS: [&str; 12] = [
     "http", "tls", "capped", "files", "startup", "checksum", "resume", "runtimes", "stores", "micro",
-    "picker",
+    "picker", "decode",
 ];
 
 /// What was asked on the command line.

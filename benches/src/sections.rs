@@ -34,6 +34,7 @@ pub(crate) fn run(plan: &Plan) {
             "resume" => bench.resume(),
             "runtimes" => bench.runtimes(),
             "stores" => crate::stores::run(plan.quick),
+            "decode" => crate::micro::decode(),
             "picker" => crate::micro::picker(),
             _ => crate::micro::run(),
         }
