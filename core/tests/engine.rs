@@ -142,7 +142,7 @@ fn removal_that_the_store_failed_to_keep_is_tried_again() {
     assert!(engine.poll_timeout().is_none_or(|at| at > due), "no progress (I2)");
     let again = drain(&mut engine);
     let [Output::Store { batch: BatchKey(2), ops }] = &again[..] else { panic!("{again:?}") };
-    assert!(ops.iter().all(|op| matches!(op, StoreOp::Delete { .. })) && ops.len() == 2, "{ops:?}");
+    assert!(ops.iter().all(|op| matches!(op, StoreOp::Delete { .. })) && ops.len() == 3, "{ops:?}");
 }
 
 #[test]
