@@ -45,7 +45,9 @@ pub(crate) fn show(torrent: &str, json: bool) -> Result<u8, Failure> {
 
 fn of_metainfo(metainfo: &Metainfo) -> Shown {
     let path = |file: &gosh_dl_core::wire::torrent::TorrentFile<'_>| {
-        file.path().iter().map(|name| name.as_str()).collect::<Vec<_>>().join("/")
+        let path = file.path();
+        let folder = (!metainfo.is_single_file()).then_some(metainfo.name());
+        folder.into_iter().chain(&path).map(|name| name.as_str()).collect::<Vec<_>>().join("/")
     };
     // Padding is on no disk, but it counts: files keep the numbers that they have in the torrent.
     let files = metainfo.files().iter().map(|file| ShownFile { path: path(&file), length: file.len });

@@ -47,6 +47,7 @@ pub(crate) fn verify(torrent: &Path, dir: Option<&Path>, quiet: bool) -> Result<
 
 /// The files of a torrent below `dir`, in its order.
 fn parts(metainfo: &Metainfo, dir: &Path) -> Vec<Part> {
+    let dir = if metainfo.is_single_file() { dir.to_owned() } else { dir.join(metainfo.name().as_str()) };
     let place = |file: &gosh_dl_core::wire::torrent::TorrentFile<'_>| {
         dir.join(file.path().iter().map(|name| name.as_str()).collect::<PathBuf>())
     };

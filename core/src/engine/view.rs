@@ -151,9 +151,10 @@ fn torrent_info(
     let metainfo = entry.metainfo.as_ref()?;
     let saved = running.map(Torrent::saved);
     let saved = saved.as_ref().unwrap_or(&entry.saved);
+    let folder = (!metainfo.is_single_file()).then_some(metainfo.name());
     let file = |file: crate::wire::torrent::TorrentFile<'_>| TorrentFile {
         index: file.index,
-        path: file.path().iter().map(|name| name.as_str()).collect(),
+        path: folder.into_iter().chain(&file.path()).map(|name| name.as_str()).collect(),
         size: file.len,
         selected: selected.as_ref().is_none_or(|selected| selected.contains(&file.index)),
         completed: saved.completed_of(metainfo, file.index),

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod lab;
 pub mod log;
 pub mod nginx;
+pub mod peers;
 pub mod signal;
 pub mod throttle;
 
