@@ -1,0 +1,143 @@
+//! Swarms of engines, each with a disk and a store of its own.
+
+use bytes::Bytes;
+use core::time::Duration;
+use gosh_dl_core::download::{DownloadId, DownloadOptions};
+use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig};
+use gosh_dl_core::wire::torrent::Metainfo;
+use gosh_dl_core::wire::torrent::create::NewTorrent;
+
+use gosh_dl_sim::{Content, CrashMode, NodeId, Station, World};
+use sha1::{Digest as _, Sha1};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+const LEN: usize = 3_000_000;
+
+const fn address(number: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, number))
+}
+
+fn content() -> Vec<u8> {
+    Content::generated(5, LEN as u64).slice(0..LEN as u64).to_vec()
+}
+
+fn torrent() -> Bytes {
+    metainfo().raw().clone()
+}
+
+fn metainfo() -> Metainfo {
+    let mut torrent = NewTorrent::file("file", LEN as u64);
+    torrent.piece_len = Some(64 << 10);
+    let hashes: Vec<[u8; 20]> = content().chunks(64 << 10).map(|piece| Sha1::digest(piece).into()).collect();
+    torrent.finish(&hashes).expect("there is one")
+}
+
+/// An engine that has the file, or fetches it from these peers.
+fn join(world: &mut World, number: u8, has: bool, peers: &[u8]) -> (NodeId, DownloadId) {
+    let id = world.add_station(&[address(number)], EngineConfig::new().seed_ratio(0.0));
+    if has {
+        world.act(id, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
+    }
+    let mut options = DownloadOptions::new();
+    for peer in peers {
+        options = options.peer(SocketAddr::new(address(*peer), 6881));
+    }
+    let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
+    let download = world.command(id, add).1.expect("it is taken");
+    (id, download)
+}
+
+fn is_done(world: &World, id: NodeId) -> bool {
+    let events = &world.station(id).events;
+    events.iter().any(|(_, event)| matches!(event, DownloadEvent::Completed { .. }))
+}
+
+fn assert_same(world: &World, id: NodeId) {
+    assert!(world.station(id).disk.content(World::DIR, "file").is_some_and(|file| file == content()));
+}
+
+#[test]
+fn everybody_completes_while_one_seed_lives_and_one_loses_its_power() {
+    let mut world = World::new(3);
+    join(&mut world, 1, true, &[]);
+    world.run_for(Duration::from_secs(1));
+    let leechers: Vec<NodeId> =
+        (2..8).map(|number| join(&mut world, number, false, &[1, number - 1]).0).collect();
+    world.run_for(Duration::from_millis(300));
+    world.crash_station(leechers[2], CrashMode::PowerCut);
+    world.run_for(Duration::from_secs(1));
+    world.restart_station(leechers[2]);
+    let all = |world: &mut World| leechers.iter().all(|id| is_done(world, *id));
+    assert!(world.run_until(all, Duration::from_secs(300)), "{}", world.report());
+    leechers.iter().for_each(|id| assert_same(&world, *id));
+}
+
+#[test]
+fn a_seed_whose_disk_lies_spoils_nothing() {
+    let mut world = World::new(4);
+    join(&mut world, 1, true, &[]);
+    let (liar, _) = join(&mut world, 2, true, &[]);
+    world.run_for(Duration::from_secs(2));
+    // It has checked its file; now every piece is wrong in its first byte.
+    world.act(liar, |station: &mut Station, _| {
+        for piece in 0..LEN.div_ceil(64 << 10) {
+            station.disk.change(World::DIR, "file", (piece as u64) << 16, &[content()[piece << 16] ^ 1]);
+        }
+    });
+    let (leecher, _) = join(&mut world, 3, false, &[2, 1]);
+    let done = world.run_until(|world| is_done(world, leecher), Duration::from_secs(600));
+    assert!(done, "{}", world.report());
+    assert_same(&world, leecher);
+}
+
+#[test]
+fn a_torrent_that_is_cancelled_takes_its_files_along() {
+    let mut world = World::new(5);
+    join(&mut world, 1, true, &[]);
+    world.run_for(Duration::from_secs(1));
+    let (leecher, download) = join(&mut world, 2, false, &[1]);
+    assert!(world.run_until(|world| is_done(world, leecher), Duration::from_secs(60)), "{}", world.report());
+    world.command(leecher, |engine: &mut Engine, now, token| engine.cancel(now, download, true, token));
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.station(leecher).disk.names(World::DIR), Vec::<String>::new());
+}
+
+#[test]
+fn equal_seeds_play_the_same_swarm() {
+    let play = |seed| {
+        let mut world = World::new(seed);
+        join(&mut world, 1, true, &[]);
+        let (leecher, _) = join(&mut world, 2, false, &[1]);
+        world.run_until(|world| is_done(world, leecher), Duration::from_secs(60));
+        world.trace_hash()
+    };
+    assert_eq!(play(9), play(9));
+}
+
+#[test]
+fn a_magnet_link_is_enough_and_a_pause_loses_nothing() {
+    let mut world = World::new(6);
+    join(&mut world, 1, true, &[]);
+    world.run_for(Duration::from_secs(1));
+    let leecher = world.add_station(&[address(2)], EngineConfig::new());
+    let link = format!("magnet:?xt=urn:btih:{}&x.pe=203.0.113.1:6881", metainfo().info_hash());
+    let options = DownloadOptions::new().seed_time(Duration::ZERO).max_download_speed(500_000);
+    let add = |engine: &mut Engine, now, token| engine.add_magnet(now, &link, options, token);
+    let download = world.command(leecher, add).1.expect("it is taken");
+    world.run_for(Duration::from_secs(3));
+    world.command(leecher, |engine: &mut Engine, now, token| engine.pause(now, download, token));
+    world.run_for(Duration::from_secs(3));
+    let here = |world: &mut World| {
+        let look = |engine: &mut Engine, now, _| engine.status(now, download).map(|status| status.progress);
+        world.command(leecher, look).1.expect("it is there").completed_size
+    };
+    let paused = here(&mut world);
+    assert!(paused > 500_000, "{paused}");
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(here(&mut world), paused, "it is paused");
+    world.command(leecher, |engine: &mut Engine, now, token| engine.resume(now, download, token));
+    world.run_for(Duration::from_millis(200));
+    assert!(here(&mut world) >= paused);
+    assert!(world.run_until(|world| is_done(world, leecher), Duration::from_secs(60)), "{}", world.report());
+    assert_same(&world, leecher);
+}
