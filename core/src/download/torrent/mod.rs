@@ -1,8 +1,8 @@
 //! Machine: one torrent, a router over its policies and children.
 //!
 //! [`Picker`] says which block is asked for next, [`Choker`] who may download from this side, [`Candidates`] whom to
-//! connect to, [`Pipeline`] how much is asked of a peer at once, [`MetadataFetch`] who is asked for the info
-//! dictionary; [`TorrentFiles`] are the files, [`Announcer`] the trackers, and each [`Peer`] is one conversation.
+//! connect to, [`Pipeline`](pipeline::Pipeline) how much is asked of a peer at once, [`MetadataFetch`] who is asked for the info
+//! dictionary; [`TorrentFiles`] are the files, [`Announcer`] the trackers, and each [`Peer`](crate::proto::peer::Peer) is one conversation.
 //!
 //! ```text
 //! (magnet) Connecting ─▶ metadata ─▶ Checking ─▶ Connecting ─▶ Downloading ─▶ Finishing ─▶ Seeding ─▶ Ended

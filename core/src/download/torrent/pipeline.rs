@@ -2,7 +2,7 @@
 //!
 //! A peer sends as long as it has requests, so they must cover its rate for longer than a round trip takes; more than
 //! that only makes what was asked for come late. The window doubles each round trip until the rate follows no more
-//! (slow start, as TCP has it) and then covers [`QUEUE`] of the rate.
+//! (slow start, as TCP has it) and then covers `QUEUE` of the rate.
 
 use super::picker::Speed;
 use crate::base::{BLOCK_LEN, Instant};

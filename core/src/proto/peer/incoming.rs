@@ -61,9 +61,10 @@ impl Peer {
     }
 
     fn on_said(&mut self, said: &Said<'_>) -> Result<(), Violation> {
-        self.pieces.on_said(said)?;
-        if self.grid.is_some() {
-            self.outputs.push_back(Output::HasPieces);
+        match self.pieces.on_said(said)? {
+            Some(more) => self.outputs.extend(more.into_iter().map(Output::Have)),
+            None if self.grid.is_some() => self.outputs.push_back(Output::HasPieces),
+            None => {}
         }
         Ok(())
     }

@@ -55,10 +55,11 @@ impl Pieces {
         }
     }
 
-    /// It says which pieces it has: once, before anything else about pieces.
-    pub(super) fn on_said(&mut self, said: &Said<'_>) -> Result<(), Violation> {
+    /// It says which pieces it has, before anything else about pieces. A bit field that comes later, as aria2 sends it in
+    /// place of many a `have`, adds to what it had: then the pieces that are news are returned.
+    pub(super) fn on_said(&mut self, said: &Said<'_>) -> Result<Option<Vec<PieceIndex>>, Violation> {
         if core::mem::replace(&mut self.begun, true) {
-            return Err(Violation::LateBitfield);
+            return self.on_said_later(said).map(Some);
         }
         match (&mut self.state, said) {
             (State::Known(bits), Said::Bitfield(bytes)) => {
@@ -72,7 +73,39 @@ impl Pieces {
             (State::Early(early), Said::All) => early.all = true,
             (_, Said::None) => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn on_said_later(&mut self, said: &Said<'_>) -> Result<Vec<PieceIndex>, Violation> {
+        match &mut self.state {
+            State::Known(bits) => {
+                let more = match said {
+                    Said::Bitfield(bytes) => {
+                        Bitfield::from_bytes(bytes, bits.len()).ok_or(Violation::MalformedBitfield)?
+                    }
+                    Said::All => Bitfield::full(bits.len()),
+                    Said::None => return Ok(Vec::new()),
+                };
+                let grid = PieceGrid::new(1, bits.len().into());
+                let pieces = more.ones().filter_map(|index| grid?.piece(index));
+                Ok(pieces.filter(|piece| bits.insert(*piece)).collect())
+            }
+            State::Early(early) => {
+                match said {
+                    Said::Bitfield(bytes) => {
+                        let last = early.exact.replace(bytes.len());
+                        if last.is_some_and(|last| last != bytes.len()) || early.bits.len() > bytes.len() {
+                            return Err(Violation::MalformedBitfield);
+                        }
+                        early.bits.resize(bytes.len(), 0);
+                        early.bits.iter_mut().zip(*bytes).for_each(|(bits, more)| *bits |= more);
+                    }
+                    Said::All => early.all = true,
+                    Said::None => {}
+                }
+                Ok(Vec::new())
+            }
+        }
     }
 
     /// It has a piece: which, if that is news and is known.

@@ -22,9 +22,6 @@ pub enum Violation {
     /// BEP 3: the bit field is of another length than the torrent, or has spare bits set.
     #[error("malformed bit field")]
     MalformedBitfield,
-    /// BEP 3, BEP 6: which pieces it has comes a second time, or after a `have`.
-    #[error("a bit field in the middle of the conversation")]
-    LateBitfield,
     /// BEP 6: a message of the Fast extension, which was not agreed upon.
     #[error("message {0} without the Fast extension")]
     FastDisabled(u8),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What an announcer asks for, or has found.
 #[derive(Debug)]
 pub enum Output {
-    /// A connection to `origin` for one exchange; [`Announcer::leased`] or [`Announcer::lease_failed`] answers.
+    /// A connection to `origin` for one exchange; [`Announcer::leased`](super::Announcer::leased) or [`Announcer::lease_failed`](super::Announcer::lease_failed) answers.
     Lease {
         /// The exchange.
         slot: SlotKey,
@@ -35,7 +35,7 @@ pub enum Output {
     },
     /// Do something on a link.
     Link(LinkKey, LinkOutput),
-    /// Look up a host name, never an IP literal; [`Announcer::resolved`] answers.
+    /// Look up a host name, never an IP literal; [`Announcer::resolved`](super::Announcer::resolved) answers.
     Resolve {
         /// Names the look-up.
         query: SlotKey,
@@ -62,7 +62,7 @@ pub enum Output {
         /// Whether it refused.
         kind: MessageKind,
     },
-    /// Nothing is under way any more after [`Announcer::stop`].
+    /// Nothing is under way any more after [`Announcer::stop`](super::Announcer::stop).
     Stopped,
 }
 

@@ -289,6 +289,22 @@ fn pieces_of_the_peer_are_followed() {
     assert_eq!(lab.events(), [Output::Port(4)]);
 }
 
+/// aria2 sends a bit field in the middle of the conversation, where others send a `have` for each piece.
+#[test]
+fn a_bit_field_that_comes_later_adds_to_what_the_peer_had() {
+    let mut lab = Lab::greeted(FAST, config(), Some(grid()));
+    lab.announce(&Bitfield::new(10));
+    lab.forget();
+    let later = Message::Bitfield(Bytes::from_static(&[0b0101_0000, 0]));
+    lab.hear(&[Message::HaveNone, Message::Have(3), later, Message::HaveNone]);
+    let expected = [Output::HasPieces, Output::Have(piece(3)), Output::Have(piece(1))];
+    assert_eq!(lab.events(), expected);
+    assert_eq!(lab.peer.has().unwrap().ones().collect::<Vec<_>>(), [1, 3]);
+    lab.hear(&[Message::HaveAll]);
+    assert!(lab.peer.is_seed());
+    assert_eq!(lab.events().len(), 8);
+}
+
 /// Every rule of a peer of these features that a single message can break, with all that comes before.
 #[test]
 fn whoever_breaks_a_rule_is_cut_off_for_that_rule() {
@@ -300,9 +316,6 @@ fn whoever_breaks_a_rule_is_cut_off_for_that_rule() {
         (FAST, vec![bits(&[0xff])], Violation::MalformedBitfield),
         (FAST, vec![bits(&[0xff, 0xff])], Violation::MalformedBitfield),
         (FAST, vec![bits(&[])], Violation::MalformedBitfield),
-        (FAST, vec![Message::HaveAll, Message::HaveAll], Violation::LateBitfield),
-        (FAST, vec![Message::HaveNone, bits(&[0, 0])], Violation::LateBitfield),
-        (PLAIN, vec![Message::Have(1), bits(&[0, 0])], Violation::LateBitfield),
         (PLAIN, vec![Message::Have(10)], Violation::NoSuchPiece),
         (FAST, vec![Message::Suggest(10)], Violation::NoSuchPiece),
         (FAST, vec![Message::AllowedFast(10)], Violation::NoSuchPiece),
