@@ -15,16 +15,18 @@ pub struct Other {
 
 impl Other {
     fn start(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self { child: child.expect("the program runs") }
     }
 
-    /// Waits until it prints a line that begins with `word`.
-    fn wait_for(mut self, word: &str) -> Self {
-        let stdout = self.child.stdout.take().expect("it is piped");
+    /// Starts it and waits until it prints a line that begins with `word`; little may follow.
+    fn start_until(command: &mut Command, word: &str) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut other = Self { child: child.expect("the program runs") };
+        let stdout = other.child.stdout.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.starts_with(word)), "it never said {word:?}");
-        self
+        other
     }
 
     /// Waits for its end, which must be a good one.
@@ -69,7 +71,7 @@ impl Libtorrent {
     /// Seeds what lies in `dir`; back once it does.
     pub fn seed(&self, torrent: &str, dir: &Path, listen: SocketAddr) -> Other {
         let mut command = self.command("seed", torrent, dir, listen, "-");
-        Other::start(&mut command).wait_for("seeding")
+        Other::start_until(&mut command, "seeding")
     }
 
     /// Downloads from `peer` to `dir`.
@@ -97,11 +99,20 @@ pub fn aria2() -> Option<()> {
 
 /// aria2 serves a torrent that it has.
 pub fn aria2_seed(torrent: &Path, dir: &Path, port: u16) -> Other {
+    aria2_run(torrent, dir, port, "--seed-ratio=0.0")
+}
+
+/// aria2 downloads a torrent from whom its tracker names; over HTTP, because without a DHT node it asks no other.
+pub fn aria2_get(torrent: &Path, dir: &Path, port: u16) -> Other {
+    aria2_run(torrent, dir, port, "--seed-time=0")
+}
+
+fn aria2_run(torrent: &Path, dir: &Path, port: u16, goal: &str) -> Other {
     let mut command = Command::new("aria2c");
     command.args(["--enable-dht=false", "--bt-enable-lpd=false", "--check-integrity=true", "--no-conf=true"]);
     command.args(["--bt-min-crypto-level=plain", "--file-allocation=none", "--bt-hash-check-seed=true"]);
     command.arg(format!("--listen-port={port}")).arg("-d").arg(dir);
-    command.arg("--seed-ratio=0.0").arg(torrent);
+    command.arg(goal).arg(torrent);
     Other::start(&mut command)
 }
 

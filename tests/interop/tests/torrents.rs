@@ -3,7 +3,7 @@
 use gosh_dl_interop::Lab;
 use gosh_dl_interop::binary::{Gosh, Running};
 use gosh_dl_interop::lab::{assert_same, noise};
-use gosh_dl_interop::peers::{Libtorrent, Opentracker, aria2, aria2_seed, free_address};
+use gosh_dl_interop::peers::{Libtorrent, Opentracker, aria2, aria2_get, aria2_seed, free_address};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -180,6 +180,10 @@ fn a_swarm_meets_over_a_tracker_by_http_and_by_udp() {
         let _seeder = album.seed(local());
         album.get(album.path(), None).succeed();
         album.assert_whole("out");
+        if url.starts_with("http:") && aria2().is_some() {
+            aria2_get(&album.torrent, &album.lab.path("aria"), local().port()).succeed();
+            album.assert_whole("aria");
+        }
     }
 }
 
