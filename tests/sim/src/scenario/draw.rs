@@ -45,7 +45,7 @@ impl Scenario {
             downloads.iter_mut().for_each(|plan| plan.options.filename = None);
         }
         let aliens = if dice.one_in(4) { vec!["f0.bin".to_owned()] } else { Vec::new() };
-        let acts = dice.acts(&faults, downloads.len(), hosts.len());
+        let acts = dice.acts(&faults, &downloads, hosts.len());
         let slow = dice.one_in(4);
         Self {
             seed,
@@ -314,14 +314,20 @@ impl Dice {
         }
     }
 
-    fn acts(&mut self, faults: &Faults, downloads: usize, hosts: usize) -> Vec<(After, Act)> {
+    fn acts(&mut self, faults: &Faults, downloads: &[DownloadPlan], hosts: usize) -> Vec<(After, Act)> {
         let mut acts = Vec::new();
         for _ in 0..self.0.below(8) {
-            acts.push((self.after(), self.command(downloads as u64)));
+            acts.push((self.after(), self.command(downloads.len() as u64)));
         }
         for _ in 0..if faults.network { self.0.below(5) } else { 0 } {
             let host = self.0.below(hosts as u64) as usize;
             let end = self.pick(&[LinkError::Reset, LinkError::Eof, LinkError::TimedOut, LinkError::Io]);
+            // An orderly close is the end of a body without a length, and nobody could tell that it came too early.
+            let end = if ends_by_closing(downloads, host) && end == LinkError::Eof {
+                LinkError::Reset
+            } else {
+                end
+            };
             let jump = self.between(0, 800 * 24 * 3_600_000) as i64 - 400 * 24 * 3_600_000;
             let act = self.pick(&[Act::Disconnect(host, end), Act::Disconnect(host, end), Act::Jump(jump)]);
             acts.push((self.after(), act));
@@ -403,4 +409,11 @@ fn version(number: u32, since: Since, content: Content) -> Version {
         etag: Some(format!("\"v{number}\"")),
         last_modified: Some(format!("Tue, 02 Jan 2024 00:00:{number:02} GMT")),
     }
+}
+
+/// Whether a body that this host sends ends where the connection does, and no digest tells whether it is whole.
+fn ends_by_closing(downloads: &[DownloadPlan], host: usize) -> bool {
+    let by_closing =
+        |source: &SourcePlan| source.host == host && source.behaviour.framing == Framing::UntilClose;
+    downloads.iter().any(|download| !download.checksum && download.sources.iter().any(by_closing))
 }
