@@ -189,7 +189,7 @@ impl Torrent {
             peer::Output::Extended => self.on_extended(now, peer),
             peer::Output::Choked { lost } => self.release(peer, &lost),
             peer::Output::Unchoked => self.on_unchoked(now, peer),
-            peer::Output::Interested(interested) => self.on_interested(now, peer, interested),
+            peer::Output::Interested(interested) => self.on_interested(now, interested),
             peer::Output::HasPieces => self.on_pieces(peer),
             peer::Output::Have(piece) => self.on_have(peer, piece),
             peer::Output::DontHave(piece) => self.on_dont_have(peer, piece),
@@ -398,10 +398,8 @@ impl Torrent {
 
     /// Peers that owe blocks for too long: others are asked for them.
     pub(super) fn look_for_stalled(&mut self, now: Instant) {
-        let mut busy = false;
         for peer in self.peers.keys() {
             let Some(slot) = self.peers.get_mut(peer) else { continue };
-            busy |= slot.machine.in_flight_count() > 0;
             let stalled = slot.machine.stalled_for(now);
             if stalled < slot.pipeline.patience(slot.machine.last_round_trip()) {
                 continue;
@@ -415,7 +413,6 @@ impl Torrent {
             self.release(peer, &owed);
             self.touch_peer(peer);
         }
-        let _ = busy;
         self.deadlines.set(Timer::Requests, Some(now + LOOK_FOR_STALLED_EVERY));
     }
 

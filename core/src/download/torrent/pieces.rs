@@ -54,9 +54,9 @@ impl Torrent {
         match output {
             files::Output::Disk(tag, op) => self.outputs.push_back(Output::Disk(tag, op)),
             files::Output::Ready => self.on_ready(now),
-            files::Output::Piece { piece, good: true } => self.on_passed(now, piece),
+            files::Output::Piece { piece, good: true } => self.on_passed(piece),
             files::Output::Piece { piece, good: false } => self.on_failed_piece(now, piece),
-            files::Output::Found(piece) => self.on_passed(now, piece),
+            files::Output::Found(piece) => self.on_passed(piece),
             files::Output::Lost(piece) => self.on_lost(piece),
             files::Output::Read { token, result } => self.on_read(now, token, result),
             files::Output::Spans { token, result } => self.on_spans(now, token, result),
@@ -104,7 +104,7 @@ impl Torrent {
     }
 
     /// A piece is here and right.
-    fn on_passed(&mut self, now: Instant, piece: PieceIndex) {
+    fn on_passed(&mut self, piece: PieceIndex) {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
         let wanted = picker.wants(piece);
         picker.passed(piece);
@@ -123,7 +123,6 @@ impl Torrent {
         if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
             self.phase = Phase::Finishing;
             self.tell_totals();
-            let _ = now;
         }
     }
 

@@ -109,12 +109,11 @@ impl Torrent {
         self.with_files(|files| files.served(now, token));
     }
 
-    pub(super) fn on_interested(&mut self, now: Instant, peer: PeerKey, interested: bool) {
+    pub(super) fn on_interested(&mut self, now: Instant, interested: bool) {
         // A free slot is not left empty until the next round.
         if interested && self.choker.has_free_slot() {
             self.deadlines.set(Timer::Choke, Some(now));
         }
-        let _ = peer;
     }
 
     /// Decides anew who is unchoked.
