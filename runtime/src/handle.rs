@@ -5,6 +5,7 @@ use crate::events::EventStream;
 use bytes::Bytes;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::Store;
+use gosh_dl_core::download::torrent::WebSeedView;
 use gosh_dl_core::download::torrent::announcer::TrackerStatus;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
 use gosh_dl_core::engine::recording::RecordedEngine;
@@ -276,6 +277,11 @@ impl Handle {
     /// The trackers of a torrent that runs, and how they stand; empty for all others.
     pub fn trackers(&self, id: DownloadId) -> Vec<TrackerStatus> {
         self.shared.view(|engine, _| engine.trackers(id)).unwrap_or_default()
+    }
+
+    /// The web seeds of a torrent that runs, once it asks them; empty for all others.
+    pub fn web_seeds(&self, id: DownloadId) -> Vec<WebSeedView> {
+        self.shared.view(|engine, now| engine.web_seeds(now, id)).unwrap_or_default()
     }
 
     /// Which pieces of a torrent are here: one bit each, the high bit of the first byte is piece 0.

@@ -11,7 +11,7 @@ use super::status::{DownloadState, VerifyReport};
 use super::swarm::{Greeted, ListenPlan};
 use crate::base::{Instant, LinkError, PeerId};
 use crate::download::torrent::announcer::TrackerStatus;
-use crate::download::torrent::{self, Goal, Lane, Torrent, TorrentPlan, TorrentStart};
+use crate::download::torrent::{self, Goal, Lane, Torrent, TorrentPlan, TorrentStart, WebSeedView};
 use crate::download::{DownloadId, DownloadOptions};
 use crate::wire::torrent::{Magnet, Metainfo};
 use bytes::Bytes;
@@ -141,6 +141,11 @@ impl Engine {
     /// The trackers of a torrent that runs, and how they stand.
     pub fn trackers(&self, id: DownloadId) -> Option<Vec<TrackerStatus>> {
         Some(self.entries.get(*self.by_id.get(&id)?)?.torrent()?.trackers())
+    }
+
+    /// The web seeds of a torrent that runs, once it asks them.
+    pub fn web_seeds(&self, now: Instant, id: DownloadId) -> Option<Vec<WebSeedView>> {
+        Some(self.entries.get(*self.by_id.get(&id)?)?.torrent()?.web_seeds(now))
     }
 
     /// Which pieces of a torrent are here: one bit each, the high bit of the first byte is piece 0.
@@ -512,6 +517,7 @@ impl super::entry::Entry {
             offline: false,
             selected: options.selected_files.clone().or_else(|| magnet.and_then(selected)),
             trackers,
+            web_seeds: magnet.map_or_else(Vec::new, |magnet| magnet.web_seeds.clone()),
             known_peers: options
                 .peers
                 .iter()

@@ -193,7 +193,9 @@ fn check_part(layout: &Layout, part: &Part, at: u64) {
 fn exchange(plan: &WebSeedPlan, first: PieceIndex, count: u32, answer: &[u8], step: usize) -> Vec<String> {
     let now = Instant::ZERO;
     let mut seed = WebSeed::new(plan.clone(), Rng::from_seed([1; 32]));
-    assert!(seed.fetch(now, first, count));
+    let grid = plan.layout.grid();
+    let last = grid.piece((first.get() + count).min(grid.pieces()) - 1).unwrap_or(first);
+    assert!(seed.fetch(now, grid.piece_range(first).start..grid.piece_range(last).end));
     let (mut said, mut slot) = (Vec::new(), None);
     let mut listen = |seed: &mut WebSeed, slot: &mut Option<SlotKey>| {
         while let Some(output) = seed.poll_output() {

@@ -7,6 +7,7 @@ use crate::host::{Host, Log};
 use crate::image::CrashMode;
 use crate::invariants::{Checked, Invariants, broken};
 use crate::world::{Truth, World};
+use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
@@ -67,6 +68,26 @@ impl World {
         }
         self.finish_command();
         added
+    }
+
+    /// Adds a torrent whose web seeds are at `urls`; the test looks itself at its files.
+    ///
+    /// # Panics
+    ///
+    /// Where the engine does not take it, or is not there.
+    pub fn add_torrent(&mut self, metainfo: Bytes, urls: &[&str], options: DownloadOptions) -> DownloadId {
+        let (now, token) = (self.engine_now(), self.token(format_args!("add a torrent")));
+        let id = match self.engine_mut().add_torrent(now, metainfo, options, token) {
+            Ok(id) => id,
+            Err(error) => panic!("the torrent was not added: {error}"),
+        };
+        for (host, target) in urls.iter().filter_map(|url| split_url(url)) {
+            self.manners.expect(host, target);
+        }
+        self.truth.insert(id, Truth::Anything);
+        self.added.insert(id, token);
+        self.finish_command();
+        id
     }
 
     /// Whether the engine has said that this download is in the store.

@@ -7,7 +7,7 @@ use core::time::Duration;
 use gosh_dl_core::base::disk::DiskOp;
 use gosh_dl_core::base::store::{StoreOp, Table};
 use gosh_dl_core::base::{Instant, LinkInput, LinkOutput, RangeSet};
-use gosh_dl_core::engine::record::decode_progress;
+use gosh_dl_core::engine::record::{decode_progress, decode_torrent};
 use gosh_dl_core::engine::{ArrivalKey, DownloadEvent, EngineConfig, Input, LinkKey, Output, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -195,6 +195,9 @@ impl Invariants {
     pub fn on_store(&mut self, ops: &[StoreOp], disk: &Disk) -> Checked {
         for op in ops {
             let StoreOp::Put { table: Table::Progress, value, .. } = op else { continue };
+            if decode_torrent(value).is_ok() {
+                continue;
+            }
             let saved = decode_progress(value)
                 .map_err(|error| broken("records can be read back", &format!("{error}")))?;
             let Some(part) = saved.part else { continue };

@@ -26,10 +26,12 @@ mod trackers;
 mod upload;
 mod views;
 pub mod web_seed;
+mod web_seeds;
 
 pub use self::files::FilesSaved;
 pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
 pub use self::views::PeerView;
+pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
 
 use self::announcer::Announcer;
 use self::candidates::Candidates;
@@ -39,6 +41,7 @@ use self::files::TorrentFiles;
 use self::metadata::MetadataFetch;
 use self::peers::PeerSlot;
 use self::picker::Picker;
+use self::web_seeds::SeedSlot;
 use super::{DownloadError, End};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::link::{LinkKey, ResolveError};
@@ -62,6 +65,15 @@ pub enum Lane {
     Peer(PeerKey),
     /// An exchange with a tracker, or the look-up of its name.
     Tracker(announcer::SlotKey),
+    /// An exchange with a web seed.
+    WebSeed(SeedKey, web_seed::SlotKey),
+}
+
+/// Who sends blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sender {
+    Peer(PeerKey),
+    WebSeed(SeedKey),
 }
 
 /// What a torrent asks for, or tells.
@@ -168,6 +180,7 @@ pub struct Torrent {
     start: TorrentSaved,
     keys: u64,
     peers: Slab<PeerSlot>,
+    seeds: Slab<SeedSlot>,
     candidates: Candidates,
     choker: Choker<PeerKey>,
     pex: PexJournal,
@@ -204,13 +217,14 @@ struct Content {
     metainfo: Arc<Metainfo>,
     files: TorrentFiles,
     /// Once it is known what is there.
-    picker: Option<Picker<PeerKey>>,
+    picker: Option<Picker<Sender>>,
 }
 
 /// Whose outputs are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Child {
     Peer(PeerKey),
+    WebSeed(SeedKey),
     Files,
     Announcer,
 }
@@ -219,6 +233,7 @@ enum Child {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Peer(PeerKey),
+    WebSeed(SeedKey),
     Files,
     Announcer,
     /// New peers may be connected to.
@@ -271,6 +286,7 @@ impl Torrent {
             dir: None,
             keys,
             peers: Slab::new(),
+            seeds: Slab::new(),
             candidates: plan.candidates(metainfo.as_deref(), rng.fork()),
             choker: Choker::new(plan.upload_slots),
             pex: PexJournal::new(),
@@ -335,6 +351,7 @@ impl Torrent {
     pub fn handle_link(&mut self, now: Instant, lane: Lane, input: LinkInput) {
         match lane {
             Lane::Peer(peer) => self.on_link(now, peer, input),
+            Lane::WebSeed(seed, slot) => self.with_seed(seed, |seed| seed.handle_link(now, slot, input)),
             Lane::Tracker(slot) => {
                 self.announcer.handle_link(now, slot, input);
                 self.touched.push_back(Child::Announcer);
@@ -358,16 +375,23 @@ impl Torrent {
                 self.hungry.push_back(lane);
                 self.touched.push_back(Child::Announcer);
             }
-            Lane::Peer(_) => self.outputs.push_back(Output::Release { link, connection }),
+            Lane::WebSeed(seed, slot) if self.seeds.contains(seed) => {
+                self.with_seed(seed, |seed| seed.leased(now, slot, link, connection, reused));
+            }
+            Lane::WebSeed(..) | Lane::Peer(_) => self.outputs.push_back(Output::Release { link, connection }),
         }
         self.settle(now);
     }
 
     /// There is no connection for an exchange.
     pub fn lease_failed(&mut self, now: Instant, lane: Lane, error: DownloadError) {
-        if let Lane::Tracker(slot) = lane {
-            self.announcer.lease_failed(now, slot, error);
-            self.touched.push_back(Child::Announcer);
+        match lane {
+            Lane::Tracker(slot) => {
+                self.announcer.lease_failed(now, slot, error);
+                self.touched.push_back(Child::Announcer);
+            }
+            Lane::WebSeed(seed, slot) => self.with_seed(seed, |seed| seed.lease_failed(now, slot, error)),
+            Lane::Peer(_) => {}
         }
         self.settle(now);
     }

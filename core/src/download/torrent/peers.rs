@@ -4,7 +4,7 @@ use super::candidates::Source;
 use super::candidates::pex::PexCursor;
 use super::picker::Ask;
 use super::pipeline::Pipeline;
-use super::{Child, Lane, Output, Phase, Timer, Torrent};
+use super::{Child, Lane, Output, Phase, Sender, Timer, Torrent};
 use crate::base::link::LinkKey;
 use crate::base::{Block, Instant, LinkInput, LinkOutput, PeerId, PieceIndex, RateMeter};
 use crate::proto::peer::{self, Arrival, CloseReason, Peer, PeerConfig};
@@ -193,7 +193,7 @@ impl Torrent {
             peer::Output::HasPieces => self.on_pieces(peer),
             peer::Output::Have(piece) => self.on_have(peer, piece),
             peer::Output::DontHave(piece) => self.on_dont_have(peer, piece),
-            peer::Output::Block(block, data) => self.on_block(now, peer, block, data),
+            peer::Output::Block(block, data) => self.on_block(now, Sender::Peer(peer), block, data),
             peer::Output::Requested(_) => self.queue_upload(peer),
             peer::Output::Cancelled(_) | peer::Output::Port(_) => {}
             peer::Output::Rejected(block) => self.release(peer, &[block]),
@@ -323,7 +323,7 @@ impl Torrent {
         slot.listens_at.iter().for_each(|address| self.pex.dropped(*address));
         self.metadata.lost(peer);
         if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
-            picker.released_all(peer);
+            picker.released_all(Sender::Peer(peer));
             if let Some(has) = slot.machine.has().filter(|_| slot.counted) {
                 picker.peer_left(has);
             }
@@ -351,7 +351,7 @@ impl Torrent {
     /// Blocks that a peer will not send can be asked of others.
     pub(super) fn release(&mut self, peer: PeerKey, blocks: &[Block]) {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
-        blocks.iter().for_each(|block| picker.released(peer, *block));
+        blocks.iter().for_each(|block| picker.released(Sender::Peer(peer), *block));
         self.blocks_freed |= !blocks.is_empty();
     }
 
@@ -375,11 +375,12 @@ impl Torrent {
             return;
         }
         let mut picked = core::mem::take(&mut self.picked);
-        let ask = Ask { who: peer, has, only, count: window - under_way, speed: slot.pipeline.speed() };
+        let who = Sender::Peer(peer);
+        let ask = Ask { who, has, only, count: window - under_way, speed: slot.pipeline.speed() };
         picker.pick(&ask, &mut picked);
         for block in picked.drain(..) {
             if !machine.request(now, block) {
-                picker.released(peer, block);
+                picker.released(who, block);
             }
         }
         self.picked = picked;
@@ -394,6 +395,7 @@ impl Torrent {
             self.ask_for_more(now, peer);
             self.mark_unflushed(peer);
         }
+        self.wake_seeds();
     }
 
     /// Peers that owe blocks for too long: others are asked for them.

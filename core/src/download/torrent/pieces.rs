@@ -2,18 +2,20 @@
 
 use super::files::{self, TorrentFiles};
 use super::picker::{Picker, Priority};
-use super::{Child, Output, PeerKey, Phase, Timer, Torrent};
+use super::{Child, Output, Phase, Sender, Timer, Torrent};
 use crate::base::{Bitfield, Block, BlockData, Instant, PieceIndex};
 use crate::proto::peer::PeerConfig;
 use std::sync::Arc;
 
 impl Torrent {
-    /// A block that a peer was asked for.
-    pub(super) fn on_block(&mut self, now: Instant, peer: PeerKey, block: Block, data: BlockData) {
+    /// A block that a peer or a web seed was asked for.
+    pub(super) fn on_block(&mut self, now: Instant, from: Sender, block: Block, data: BlockData) {
         let Some(content) = &mut self.content else { return };
         let Some(picker) = &mut content.picker else { return };
-        let received = picker.received(peer, block);
+        let received = picker.received(from, block);
         for other in received.cancel {
+            // What a web seed sends is part of a longer answer.
+            let Sender::Peer(other) = other else { continue };
             if let Some(slot) = self.peers.get_mut(other) {
                 slot.machine.cancel(block);
                 self.touch_peer(other);
@@ -54,10 +56,10 @@ impl Torrent {
         match output {
             files::Output::Disk(tag, op) => self.outputs.push_back(Output::Disk(tag, op)),
             files::Output::Ready => self.on_ready(now),
-            files::Output::Piece { piece, good: true } => self.on_passed(piece),
+            files::Output::Piece { piece, good: true } => self.on_passed(now, piece),
             files::Output::Piece { piece, good: false } => self.on_failed_piece(now, piece),
-            files::Output::Found(piece) => self.on_passed(piece),
-            files::Output::Lost(piece) => self.on_lost(piece),
+            files::Output::Found(piece) => self.on_passed(now, piece),
+            files::Output::Lost(piece) => self.on_lost(now, piece),
             files::Output::Read { token, result } => self.on_read(now, token, result),
             files::Output::Spans { token, result } => self.on_spans(now, token, result),
             files::Output::Checked { bad } => self.outputs.push_back(Output::Checked { bad }),
@@ -100,11 +102,12 @@ impl Torrent {
             self.phase = Phase::Connecting;
             self.recount_offers();
             self.join_swarm(now);
+            self.meet_web_seeds(now);
         }
     }
 
     /// A piece is here and right.
-    fn on_passed(&mut self, piece: PieceIndex) {
+    fn on_passed(&mut self, now: Instant, piece: PieceIndex) {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
         let wanted = picker.wants(piece);
         picker.passed(piece);
@@ -122,12 +125,13 @@ impl Torrent {
         }
         if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
             self.phase = Phase::Finishing;
+            self.rest_seeds(now);
             self.tell_totals();
         }
     }
 
     /// A piece that was here is not any more.
-    fn on_lost(&mut self, piece: PieceIndex) {
+    fn on_lost(&mut self, now: Instant, piece: PieceIndex) {
         if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
             picker.lost(piece);
         }
@@ -141,6 +145,7 @@ impl Torrent {
         self.recount_offers();
         if matches!(self.phase, Phase::Finishing | Phase::Seeding) {
             self.phase = Phase::Downloading;
+            self.meet_web_seeds(now);
         }
     }
 
@@ -149,11 +154,11 @@ impl Torrent {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
         let culprits = picker.failed(piece);
         self.blocks_freed = true;
-        for peer in culprits {
-            let Some(slot) = self.peers.get_mut(peer) else { continue };
-            self.candidates.ban(now, slot.address.ip());
-            slot.machine.close(now);
-            self.touch_peer(peer);
+        for culprit in culprits {
+            match culprit {
+                Sender::Peer(peer) => self.ban_peer(now, peer),
+                Sender::WebSeed(seed) => self.with_seed(seed, |seed| seed.condemn(now)),
+            }
         }
         if self.phase == Phase::Finishing {
             self.phase = Phase::Downloading;

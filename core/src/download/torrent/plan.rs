@@ -45,6 +45,8 @@ pub struct TorrentPlan {
     pub selected: Option<Vec<usize>>,
     /// Announce URLs, in tiers.
     pub trackers: Vec<Vec<String>>,
+    /// Addresses of web servers that have its files (BEP 19), beside those that the metainfo names.
+    pub web_seeds: Vec<String>,
     /// Addresses that are known already.
     pub known_peers: Vec<SocketAddr>,
     /// When seeding ends.

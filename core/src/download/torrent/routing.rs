@@ -10,6 +10,7 @@ impl Torrent {
             while let Some(child) = self.touched.pop_front() {
                 match child {
                     Child::Peer(peer) => self.drain_peer(now, peer),
+                    Child::WebSeed(seed) => self.drain_seed(now, seed),
                     Child::Files => self.drain_files(now),
                     Child::Announcer => self.drain_announcer(now),
                 }
@@ -31,6 +32,7 @@ impl Torrent {
                     self.touch_peer(peer);
                 }
             }
+            Timer::WebSeed(seed) => self.with_seed(seed, |seed| seed.handle_timeout(now)),
             Timer::Files => self.with_files(|files| files.handle_timeout(now)),
             Timer::Announcer => {
                 self.tell_totals();
@@ -78,6 +80,7 @@ impl Torrent {
         self.phase = Phase::Stopping;
         self.stop = Some(Stop { end, files: self.content.is_none() });
         self.close_peers(now);
+        self.rest_seeds(now);
         self.uploads.clear();
         if self.announced == Announced::Started {
             self.announced = Announced::Leaving;

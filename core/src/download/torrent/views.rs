@@ -173,6 +173,7 @@ impl Torrent {
                     (slot.machine.credit(), slot.machine.in_flight_count() == 0)
                 }),
                 Lane::Tracker(slot) => self.announcer.credit(slot).map(|credit| (credit, true)),
+                Lane::WebSeed(seed, slot) => self.seed_credit(seed, slot).map(|credit| (credit, false)),
             };
             if let Some((credit, idle)) = credit {
                 return Some((lane, credit, idle));
@@ -191,6 +192,7 @@ impl Torrent {
                 }
             }
             Lane::Tracker(_) => self.hungry.push_back(lane),
+            Lane::WebSeed(seed, slot) => self.seed_hungry(seed, slot),
         }
     }
 
@@ -212,6 +214,7 @@ impl Torrent {
                 self.announcer.grant(now, slot, bytes);
                 self.touched.push_back(super::Child::Announcer);
             }
+            Lane::WebSeed(seed, slot) => self.with_seed(seed, |seed| seed.grant(now, slot, bytes)),
         }
     }
 }

@@ -12,12 +12,10 @@ pub use self::error::WebSeedError;
 pub use self::requests::Kind;
 
 use self::exchange::Exchange;
-use self::requests::{Part, next_part, run};
+use self::requests::{Part, next_part};
 use super::layout::Layout;
 use crate::base::link::LinkKey;
-use crate::base::{
-    BLOCK_LEN, Bitfield, Block, BlockData, Instant, Key, LinkInput, LinkOutput, PieceIndex, Rng, Slab,
-};
+use crate::base::{BLOCK_LEN, Bitfield, Block, BlockData, Instant, Key, LinkInput, LinkOutput, Rng, Slab};
 use crate::download::backoff::Backoff;
 use crate::download::error::DownloadError;
 use crate::proto::http::Connection;
@@ -140,14 +138,13 @@ impl WebSeed {
         }
     }
 
-    /// Asks for `count` pieces from `first` on, after what was asked for before. Says whether that was taken: not while
-    /// it rests, and no more than [`MAX_RUNS`] at once.
-    pub fn fetch(&mut self, now: Instant, first: PieceIndex, count: u32) -> bool {
-        let range = run(self.plan.layout.grid(), first.get(), count);
-        if !self.wants() || range.is_empty() {
+    /// Asks for the bytes of `run`, whole blocks of the torrent, after what was asked for before. Says whether that was
+    /// taken: not while it rests, and no more than [`MAX_RUNS`] at once.
+    pub fn fetch(&mut self, now: Instant, run: Range<u64>) -> bool {
+        if !self.wants() || run.is_empty() || run.end > self.plan.layout.grid().total() {
             return false;
         }
-        self.runs.push_back(range);
+        self.runs.push_back(run);
         self.settle(now);
         true
     }
@@ -246,6 +243,11 @@ impl WebSeed {
         &self.plan.url
     }
 
+    /// The exchange that is under way.
+    pub fn exchange(&self) -> Option<SlotKey> {
+        self.current
+    }
+
     /// How many bytes of the torrent came from it.
     pub fn received(&self) -> u64 {
         self.received
@@ -329,21 +331,14 @@ impl WebSeed {
         self.cancel(now);
         self.state = match rest {
             _ if error == WebSeedError::Lied || self.has.count() == 0 => State::Gone,
-            None => State::Ready,
+            None => State::Resting { until: now + BETWEEN_FILES },
             Some(least) => {
                 let until = now + self.backoff.next(&mut self.rng).max(least.min(LONGEST_REST));
                 State::Resting { until }
             }
         };
-        let until = match self.state {
-            State::Ready => Some(now),
-            State::Resting { until } => Some(until),
-            State::Gone => None,
-        };
+        let until = if let State::Resting { until } = self.state { Some(until) } else { None };
         self.outputs.push_back(Output::Failed { error, until });
-        if self.state == State::Ready {
-            self.outputs.push_back(Output::Ready);
-        }
     }
 
     fn current_file(&self) -> Option<u32> {
@@ -356,6 +351,9 @@ pub const MAX_RUNS: usize = 2;
 
 /// How long it rests after the first failure; BEP 17 has the same.
 const FIRST_REST: Duration = Duration::from_secs(30);
+
+/// How long it rests after it turned out not to have one of the files: a server that has none is not asked in a storm.
+const BETWEEN_FILES: Duration = Duration::from_millis(100);
 
 /// How long it rests at most.
 const LONGEST_REST: Duration = Duration::from_secs(3600);

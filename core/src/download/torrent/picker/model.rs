@@ -249,8 +249,19 @@ impl World {
 
     fn run(&mut self, peer: Peer, b: u8) {
         let Some(has) = self.peers.get(&peer).cloned() else { return };
+        if b.is_multiple_of(8) {
+            let Some(range) = self.picker.pick_rest(peer, &has) else { return };
+            let pieces: Vec<PieceIndex> = self.grid.pieces_in(range.clone()).collect();
+            assert!(pieces.len() == 1 && has.has(pieces[0]) && self.is_wanted(pieces[0]));
+            let free: Vec<Block> = self.grid.blocks(pieces[0]).filter(|block| self.is_free(*block)).collect();
+            assert!(free.len() < self.grid.blocks(pieces[0]).count(), "somebody began it");
+            let ends = [free[0], free[free.len() - 1]].map(|block| self.grid.block_range(block));
+            assert_eq!(range, ends[0].start..ends[1].end);
+            free.into_iter().for_each(|block| _ = self.asked.entry(block).or_default().insert(peer));
+            return;
+        }
         let mut run = Vec::new();
-        self.picker.pick_run(peer, &has, u32::from(b % 8), &mut run);
+        self.picker.pick_run(peer, &has, u32::from(b % 8), Speed::Fast, &mut run);
         assert!(run.len() <= usize::from(b % 8));
         self.alone |= !run.is_empty();
         for pair in run.windows(2) {

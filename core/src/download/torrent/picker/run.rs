@@ -9,7 +9,7 @@ impl<K: Copy + Ord> Picker<K> {
     /// Asks `who` for up to `max` whole pieces in a row that nobody was asked for, all blocks of them; puts them into
     /// `out`. What readers wait for comes first; otherwise they are of the longest gap: at its start, or in the middle of
     /// it where somebody else comes from the left.
-    pub fn pick_run(&mut self, who: K, has: &Bitfield, max: u32, out: &mut Vec<PieceIndex>) {
+    pub fn pick_run(&mut self, who: K, has: &Bitfield, max: u32, speed: Speed, out: &mut Vec<PieceIndex>) {
         if max == 0 || self.is_complete() {
             return;
         }
@@ -22,11 +22,26 @@ impl<K: Copy + Ord> Picker<K> {
             if !self.is_open(piece) || !has.has(piece) || !self.partials.has_room(blocks) {
                 break;
             }
-            let slot = self.begin(piece, Speed::Fast, Some(who));
+            let alone = self.suspects.has(who) || self.retry.contains(&piece.get());
+            let slot = self.begin(piece, speed, alone.then_some(who));
             scratch.clear();
             self.partials.take(slot, who, &grid, blocks as usize, &mut scratch);
             out.push(piece);
         }
+    }
+
+    /// Asks `who` for what is missing of a piece that others began and gave up: the blocks that nobody was asked for. Says
+    /// in which bytes of the whole they lie; some of these may be here already.
+    pub fn pick_rest(&mut self, who: K, has: &Bitfield) -> Option<Range<u64>> {
+        let fits = |slot: &u32| {
+            let partial = self.partials.at(*slot);
+            partial.asked == 0 && has.has(partial.piece) && partial.only.is_none_or(|only| only == who)
+        };
+        let slot = self.partials.lists.iter().flatten().copied().find(fits)?;
+        let (grid, mut blocks) = (self.grid, Vec::new());
+        self.partials.take(slot, who, &grid, usize::MAX, &mut blocks);
+        let (first, last) = (*blocks.first()?, *blocks.last()?);
+        Some(grid.block_range(first).start..grid.block_range(last).end)
     }
 
     fn run_start(&self, has: &Bitfield) -> Option<u32> {

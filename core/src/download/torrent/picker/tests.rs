@@ -375,8 +375,8 @@ fn web_seed_takes_the_longest_gap_and_its_middle_where_others_come_near() {
     let mut world = World::new("#...#.......").peer('a', "xxxxxxxxxxxx").peer('b', "xxxxxxxxxxxx");
     let mut run = Vec::new();
     let full = Bitfield::full(12);
-    world.picker.pick_run('w', &full, 2, &mut run);
-    world.picker.pick_run('v', &full, 2, &mut run);
+    world.picker.pick_run('w', &full, 2, Speed::Fast, &mut run);
+    world.picker.pick_run('v', &full, 2, Speed::Fast, &mut run);
     assert_eq!(run.iter().map(|piece| piece.get()).collect::<Vec<_>>(), [5, 6, 9, 10]);
     assert_eq!(world.picker.in_flight(), 16);
     world.picker.check();
@@ -386,7 +386,7 @@ fn web_seed_takes_the_longest_gap_and_its_middle_where_others_come_near() {
     assert_eq!(world.states(), "#...#1...00.");
     world.picker.set_urgent([world.piece(3)]);
     run.clear();
-    world.picker.pick_run('w', &full, 9, &mut run);
+    world.picker.pick_run('w', &full, 9, Speed::Fast, &mut run);
     assert_eq!(run, [world.piece(3)]);
 }
 

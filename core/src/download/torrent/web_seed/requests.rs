@@ -1,7 +1,7 @@
 //! Policy: which requests to a web server bring a range of a torrent (BEP 17, 19), and what its answers mean.
 
 use super::WebSeedError;
-use crate::base::{InfoHash, PieceGrid};
+use crate::base::InfoHash;
 use crate::download::torrent::layout::Layout;
 use crate::wire::http::{HttpUrl, ResponseHead, UrlError};
 use crate::wire::torrent::Metainfo;
@@ -151,14 +151,6 @@ pub fn judge(part: &Part, file_len: u64, head: &ResponseHead) -> Result<Good, We
         return Err(WebSeedError::NoRanges);
     }
     Ok(Good { skip: wanted.start })
-}
-
-/// The whole pieces from `first` on, as a range of the whole.
-pub(super) fn run(grid: PieceGrid, first: u32, count: u32) -> Range<u64> {
-    let last = grid.pieces().min(first.saturating_add(count));
-    let start = u64::from(first) * u64::from(grid.piece_len());
-    let end = (u64::from(last) * u64::from(grid.piece_len())).min(grid.total());
-    start.min(end)..end
 }
 
 /// A server without ranges sends the file from its beginning; more than this, in bytes, is not thrown away.
