@@ -2,6 +2,7 @@
 //!
 //! A test that needs nginx is skipped with a message where there is none, and fails where `CI` is set.
 
+pub mod album;
 pub mod binary;
 pub mod certificates;
 pub mod lab;
