@@ -3,6 +3,7 @@
 
 mod accept;
 mod bench;
+mod cancel;
 mod crowd;
 mod engine;
 mod files;
@@ -14,10 +15,13 @@ pub use accept::{
     adopted_links_are_links, both_families_share_a_port, dropping_closes_listeners, few_wait_for_an_answer,
     many_are_accepted_at_once, places_that_cannot_be_had_are_told, unlistening_closes_what_waits,
 };
+pub use cancel::{
+    calls_can_be_dropped_wherever_they_wait, cut_short, drivers_can_be_dropped_wherever_they_wait,
+    dropped_futures_leave_commands_in_force, shutdown_can_be_dropped_wherever_it_waits,
+};
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
-    a_file_arrives, a_slow_subscriber_slows_nobody, abandoned_calls_leave_the_engine_whole,
-    dropped_futures_leave_commands_in_force, it_goes_on_after_a_drop, shutdown_is_bounded,
+    a_file_arrives, a_slow_subscriber_slows_nobody, it_goes_on_after_a_drop, shutdown_is_bounded,
 };
 pub use files::{
     files_are_sent_to_the_byte, files_go_to_whoever_connected, files_wait_for_the_other_side,
@@ -58,6 +62,18 @@ pub trait Rig {
     ///
     /// Those of the engine.
     fn start(&self, config: EngineConfig, store: Box<dyn Store>) -> Result<Arc<Self::Engine>, EngineError>;
+
+    /// Starts an engine whose driver's future is dropped after so many polls: spawns [`cut_short`] of it. `None` where
+    /// there is no such future.
+    fn start_for(
+        &self,
+        polls: usize,
+        config: EngineConfig,
+        store: Box<dyn Store>,
+    ) -> Option<Result<Handle, EngineError>> {
+        let _ = (polls, config, store);
+        None
+    }
 
     /// Links without an engine.
     fn links(&self, context: Arc<LinkContext>) -> Self::Links;
@@ -242,8 +258,18 @@ macro_rules! engine_suite {
             }
 
             #[test]
-            fn an_abandoned_call_leaves_the_engine_whole() {
-                suite::abandoned_calls_leave_the_engine_whole(&$rig, &$backend);
+            fn a_call_can_be_dropped_wherever_it_waits() {
+                suite::calls_can_be_dropped_wherever_they_wait(&$rig, &$backend);
+            }
+
+            #[test]
+            fn a_shutdown_can_be_dropped_wherever_it_waits() {
+                suite::shutdown_can_be_dropped_wherever_it_waits(&$rig, &$backend);
+            }
+
+            #[test]
+            fn a_driver_can_be_dropped_wherever_it_waits() {
+                suite::drivers_can_be_dropped_wherever_they_wait(&$rig, &$backend);
             }
 
             #[test]

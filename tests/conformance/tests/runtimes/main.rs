@@ -7,12 +7,12 @@ mod threads;
 mod recorded;
 mod same_decisions;
 
-use gosh_dl_conformance::runtime::Rig;
+use gosh_dl_conformance::runtime::{Rig, cut_short};
 use gosh_dl_conformance::store::Backend;
 use gosh_dl_conformance::{engine_suite, links_suite};
 use gosh_dl_core::base::store::{MemoryStore, Store, StoreError};
 use gosh_dl_core::engine::{EngineConfig, EngineError};
-use gosh_dl_runtime::{LinkContext, Links};
+use gosh_dl_runtime::{Handle, LinkContext, Links, Runtime, Task as _, drive};
 use gosh_dl_smol::Smol;
 use gosh_dl_tokio::Tokio;
 use std::path::Path;
@@ -56,6 +56,16 @@ impl Rig for TokioRig {
         at_once(gosh_dl_tokio::DownloadEngine::with_store(config, store))
     }
 
+    fn start_for(
+        &self,
+        polls: usize,
+        config: EngineConfig,
+        store: Box<dyn Store>,
+    ) -> Option<Result<Handle, EngineError>> {
+        let _entered = self.handle.enter();
+        Some(start_for(&Tokio, polls, config, store))
+    }
+
     fn links(&self, context: Arc<LinkContext>) -> Links<Tokio> {
         Links::new(Tokio, context)
     }
@@ -76,6 +86,15 @@ impl Rig for SmolRig {
         at_once(gosh_dl_smol::DownloadEngine::with_store(config, store))
     }
 
+    fn start_for(
+        &self,
+        polls: usize,
+        config: EngineConfig,
+        store: Box<dyn Store>,
+    ) -> Option<Result<Handle, EngineError>> {
+        Some(start_for(&Smol, polls, config, store))
+    }
+
     fn links(&self, context: Arc<LinkContext>) -> Links<Smol> {
         Links::new(Smol, context)
     }
@@ -91,9 +110,29 @@ impl Rig for ThreadsRig {
         threads::DownloadEngine::start(config, Some(store)).map(Arc::new)
     }
 
+    fn start_for(
+        &self,
+        polls: usize,
+        config: EngineConfig,
+        store: Box<dyn Store>,
+    ) -> Option<Result<Handle, EngineError>> {
+        Some(start_for(&Threads::new().unwrap(), polls, config, store))
+    }
+
     fn links(&self, context: Arc<LinkContext>) -> Links<Threads> {
         Links::new(Threads::new().unwrap(), context)
     }
+}
+
+fn start_for<R: Runtime>(
+    runtime: &R,
+    polls: usize,
+    config: EngineConfig,
+    store: Box<dyn Store>,
+) -> Result<Handle, EngineError> {
+    let (handle, driver) = Handle::start(config, Some(store))?;
+    runtime.spawn(cut_short(drive(runtime.clone(), driver), polls)).detach();
+    Ok(handle)
 }
 
 /// Starting an engine waits for nothing.
