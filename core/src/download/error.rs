@@ -21,6 +21,12 @@ pub enum DownloadError {
         /// What the resolver said.
         error: ResolveError,
     },
+    /// The host's name leads nowhere that may be asked for this.
+    #[error("{origin}: the name leads into the own network, where this may not be asked")]
+    OutOfReach {
+        /// The host.
+        origin: Origin,
+    },
     /// No connection could be made.
     #[error("{origin}: {error}")]
     Connect {
@@ -227,6 +233,7 @@ impl DownloadError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Resolve { .. }
+            | Self::OutOfReach { .. }
             | Self::Connect { error: LinkError::Tls(_), .. }
             | Self::TooManyRedirects { .. }
             | Self::BadRedirect { .. }
@@ -248,7 +255,8 @@ impl DownloadError {
     /// How much it tells: where several sources failed, the most telling failure is shown.
     pub(crate) fn weight(&self) -> u8 {
         match self {
-            Self::Resolve { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } => 1,
+            Self::Resolve { .. } | Self::OutOfReach { .. } => 1,
+            Self::Connect { .. } | Self::ConnectTimeout { .. } => 1,
             Self::Lost { .. } | Self::Short { .. } | Self::Silent { .. } => 2,
             Self::Status { .. } | Self::RetryAfter { .. } => 3,
             _ => 4,

@@ -154,6 +154,7 @@ impl From<DownloadError> for EngineError {
         let protocol = |kind| Self::Protocol { kind, message: message.clone() };
         match error {
             DownloadError::Resolve { .. } => network(NetworkErrorKind::DnsResolution),
+            DownloadError::OutOfReach { .. } => network(NetworkErrorKind::Other),
             DownloadError::Connect { error, .. } | DownloadError::Lost { error, .. } => network(error.into()),
             DownloadError::ConnectTimeout { .. }
             | DownloadError::Silent { .. }

@@ -7,14 +7,14 @@ use super::error::EngineError;
 use super::event::DownloadEvent;
 use super::io::{Answer, BatchKey, DiskKey, LinkKey, Output};
 use super::journal::{Then, store_failed};
-use super::links;
+use super::links::{self, Destination};
 use super::machine::{DiskOwner, Engine, Who};
 use super::record::{encode_id, encode_progress, encode_torrent};
 use super::status::DownloadState;
 use super::torrents::Mode;
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::store::{StoreError, StoreOp, Table};
-use crate::base::{Instant, LinkInput, RangeSet};
+use crate::base::{Instant, LinkInput, RangeSet, Reach};
 use crate::download::check;
 use crate::download::http::{self, HttpDownload, HttpSaved, Start};
 use crate::download::target::{self, DiskTag, Part};
@@ -359,7 +359,8 @@ impl Engine {
     fn on_http(&mut self, now: Instant, key: EntryKey, output: http::Output) {
         match output {
             http::Output::Lease { slot, origin } => {
-                self.links.lease(now, &origin, Who::Http { entry: key, slot });
+                let destination = Destination { origin, reach: Reach::Anywhere };
+                self.links.lease(now, &destination, Who::Http { entry: key, slot });
             }
             http::Output::Unlease { slot, origin } => {
                 self.links.unlease(now, &origin, Who::Http { entry: key, slot })

@@ -5,6 +5,7 @@ use super::error::{EngineError, Result};
 use super::event::DownloadEvent;
 use super::io::{Answer, ArrivalKey, ListenerKey, Output, Token, UdpKey};
 use super::journal::Then;
+use super::links::Destination;
 use super::machine::{DiskOwner, Engine, Who};
 use super::record::{DownloadRecord, SavedState};
 use super::status::{DownloadState, VerifyReport};
@@ -237,7 +238,9 @@ impl Engine {
                 }
             }
             torrent::Output::Gone(link) => self.links.forget(link),
-            torrent::Output::Lease { lane, origin } => self.links.lease(now, &origin, who(lane)),
+            torrent::Output::Lease { lane, origin, reach } => {
+                self.links.lease(now, &Destination { origin, reach }, who(lane));
+            }
             torrent::Output::Unlease { lane, origin } => self.links.unlease(now, &origin, who(lane)),
             torrent::Output::Release { link, connection } => self.links.release(now, link, connection),
             torrent::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),

@@ -10,7 +10,7 @@
 //! addresses wait again. They get their turn if its handshake fails or takes longer than [`HANDSHAKE_PATIENCE`].
 
 use crate::base::link::{ResolveError, TlsError};
-use crate::base::{Instant, LinkError};
+use crate::base::{Instant, LinkError, Reach};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -34,6 +34,7 @@ pub struct Dialer {
     port: u16,
     secure: bool,
     attempt_delay: Duration,
+    reach: Reach,
     deadline: Instant,
     state: State,
     outputs: VecDeque<Output>,
@@ -78,6 +79,7 @@ impl Dialer {
             port,
             secure,
             attempt_delay: config.attempt_delay,
+            reach: config.reach,
             deadline: now + config.connect_timeout,
             state: State::Resolving,
             outputs: VecDeque::new(),
@@ -175,9 +177,12 @@ impl Dialer {
     }
 
     fn race(&mut self, now: Instant, addresses: &[IpAddr]) {
-        let waiting = interleave(addresses);
+        let reachable: Vec<IpAddr> = addresses.iter().copied().filter(|ip| self.reach.allows(*ip)).collect();
+        let waiting = interleave(&reachable);
         if waiting.is_empty() {
-            self.finish(Output::Failed(DialError::Resolve(ResolveError::NotFound)));
+            let nothing = DialError::Resolve(ResolveError::NotFound);
+            let error = if addresses.is_empty() { nothing } else { DialError::OutOfReach };
+            self.finish(Output::Failed(error));
             return;
         }
         self.state = State::Racing(Race { waiting, live: Vec::new(), started: 0, next_at: now, error: None });
@@ -256,12 +261,18 @@ pub struct DialConfig {
     pub connect_timeout: Duration,
     /// How long an attempt has before the next one starts beside it.
     pub attempt_delay: Duration,
+    /// Which addresses may be dialled; the others are passed over.
+    pub reach: Reach,
 }
 
 impl Default for DialConfig {
-    /// 30 seconds for the whole, and 250 ms between attempts (RFC 8305 section 8).
+    /// 30 seconds for the whole, 250 ms between attempts (RFC 8305 section 8), and no address is passed over.
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(30), attempt_delay: Duration::from_millis(250) }
+        Self {
+            connect_timeout: Duration::from_secs(30),
+            attempt_delay: Duration::from_millis(250),
+            reach: Reach::Anywhere,
+        }
     }
 }
 
@@ -301,6 +312,9 @@ pub enum DialError {
     /// The look-up failed, or did not end in time.
     #[error(transparent)]
     Resolve(ResolveError),
+    /// The host has addresses, but none that may be dialled.
+    #[error("the host is out of reach")]
+    OutOfReach,
     /// Every address failed; this is the most telling of their errors. Or one certificate was refused.
     #[error(transparent)]
     Link(LinkError),

@@ -10,6 +10,7 @@ use crate::world::{Truth, World};
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
+use gosh_dl_core::download::torrent::announcer::TrackerStatus;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
@@ -329,6 +330,11 @@ impl World {
     pub fn list(&mut self) -> Vec<DownloadStatus> {
         let now = self.engine_now();
         self.engine.as_mut().map(|engine| engine.list(now)).unwrap_or_default()
+    }
+
+    /// How the trackers of a torrent that runs stand.
+    pub fn trackers(&self, id: DownloadId) -> Vec<TrackerStatus> {
+        self.engine.as_ref().and_then(|engine| engine.trackers(id)).unwrap_or_default()
     }
 
     /// Sums over all downloads.

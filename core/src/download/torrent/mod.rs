@@ -20,6 +20,7 @@ pub mod picker;
 mod pieces;
 pub mod pipeline;
 mod plan;
+mod reach;
 pub mod readers;
 mod routing;
 mod trackers;
@@ -30,6 +31,7 @@ mod web_seeds;
 
 pub use self::files::FilesSaved;
 pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
+pub use self::reach::ReachError;
 pub use self::views::PeerView;
 pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
 
@@ -45,7 +47,7 @@ use self::web_seeds::SeedSlot;
 use super::{DownloadError, End};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::link::{LinkKey, ResolveError};
-use crate::base::{Block, Deadlines, Instant, Key, LinkInput, LinkOutput, RateMeter, Rng, Slab};
+use crate::base::{Block, Deadlines, Instant, Key, LinkInput, LinkOutput, RateMeter, Reach, Rng, Slab};
 use crate::proto::http::Connection;
 use crate::proto::peer::{Arrival, PeerConfig};
 use crate::wire::http::Origin;
@@ -94,6 +96,8 @@ pub enum Output {
         lane: Lane,
         /// The host.
         origin: Origin,
+        /// Where its name may lead.
+        reach: Reach,
     },
     /// The connection is not wanted any more.
     Unlease {

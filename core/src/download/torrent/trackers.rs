@@ -45,7 +45,9 @@ impl Torrent {
 
     fn on_announcer(&mut self, now: Instant, output: announcer::Output) {
         let out = match output {
-            announcer::Output::Lease { slot, origin } => Output::Lease { lane: Lane::Tracker(slot), origin },
+            announcer::Output::Lease { slot, origin, reach } => {
+                Output::Lease { lane: Lane::Tracker(slot), origin, reach }
+            }
             announcer::Output::Unlease { slot, origin } => {
                 Output::Unlease { lane: Lane::Tracker(slot), origin }
             }

@@ -15,14 +15,15 @@ use self::exchange::Exchange;
 use self::requests::{Part, next_part};
 use super::layout::Layout;
 use crate::base::link::LinkKey;
-use crate::base::{BLOCK_LEN, Bitfield, Block, BlockData, Instant, Key, LinkInput, LinkOutput, Rng, Slab};
+use crate::base::{
+    BLOCK_LEN, Bitfield, Block, BlockData, Instant, Key, LinkInput, LinkOutput, Reach, Rng, Slab,
+};
 use crate::download::backoff::Backoff;
 use crate::download::error::DownloadError;
 use crate::proto::http::Connection;
 use crate::wire::http::{HttpUrl, Origin};
 use crate::wire::torrent::Metainfo;
 use bytes::Bytes;
-use core::net::IpAddr;
 use core::ops::Range;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -59,6 +60,8 @@ pub enum Output {
         slot: SlotKey,
         /// The host.
         origin: Origin,
+        /// Where its name may lead.
+        reach: Reach,
     },
     /// The connection is not wanted any more.
     Unlease {
@@ -178,9 +181,7 @@ impl WebSeed {
     pub fn lease_failed(&mut self, now: Instant, slot: SlotKey, error: DownloadError) {
         let waits = self.slots.get(slot).is_some_and(|slot| slot.0.is_leasing());
         if waits && self.current == Some(slot) {
-            self.slots.remove(slot);
-            self.current = None;
-            self.fail(now, WebSeedError::NoConnection(Box::new(error)));
+            self.on_lease_failed(now, error);
         }
     }
 
@@ -258,11 +259,6 @@ impl WebSeed {
         self.slots.get(slot)?.0.credit()
     }
 
-    /// Whether the name of the host of an exchange may lead to `ip`.
-    pub fn may_reach(&self, slot: SlotKey, ip: IpAddr) -> bool {
-        self.slots.get(slot).is_none_or(|slot| slot.0.may_reach(&self.plan.url, Some(ip)).is_ok())
-    }
-
     // ----- within ----------------------------------------------------------------------------------------------------
 
     /// Begins the next exchange if there is something to ask for and nothing under way.
@@ -330,7 +326,7 @@ impl WebSeed {
         let rest = error.rest(self.plan.kind);
         self.cancel(now);
         self.state = match rest {
-            _ if error == WebSeedError::Lied || self.has.count() == 0 => State::Gone,
+            _ if error.is_final() || self.has.count() == 0 => State::Gone,
             None => State::Resting { until: now + BETWEEN_FILES },
             Some(least) => {
                 let until = now + self.backoff.next(&mut self.rng).max(least.min(LONGEST_REST));

@@ -136,7 +136,9 @@ impl Torrent {
     fn on_seed(&mut self, now: Instant, seed: SeedKey, output: web_seed::Output) {
         let lane = |slot| Lane::WebSeed(seed, slot);
         let out = match output {
-            web_seed::Output::Lease { slot, origin } => Output::Lease { lane: lane(slot), origin },
+            web_seed::Output::Lease { slot, origin, reach } => {
+                Output::Lease { lane: lane(slot), origin, reach }
+            }
             web_seed::Output::Unlease { slot, origin } => Output::Unlease { lane: lane(slot), origin },
             web_seed::Output::Release { link, connection } => Output::Release { link, connection },
             web_seed::Output::Link(link, output) => Output::Link(link, output),

@@ -3,8 +3,11 @@
 use super::*;
 use proptest::prelude::*;
 
-const CONFIG: DialConfig =
-    DialConfig { connect_timeout: Duration::from_secs(10), attempt_delay: Duration::from_millis(250) };
+const CONFIG: DialConfig = DialConfig {
+    connect_timeout: Duration::from_secs(10),
+    attempt_delay: Duration::from_millis(250),
+    reach: Reach::Anywhere,
+};
 
 fn ms(millis: u64) -> Instant {
     Instant::ZERO + Duration::from_millis(millis)

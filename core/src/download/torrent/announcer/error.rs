@@ -1,8 +1,8 @@
 //! Why an announce failed.
 
-use super::reach::ReachError;
 use crate::base::ResolveError;
 use crate::download::DownloadError;
+use crate::download::torrent::reach::ReachError;
 use crate::proto::http::CloseReason;
 use crate::proto::tracker::ConversationError;
 use crate::wire::http::UrlError;

@@ -1,17 +1,16 @@
 //! Announces and scrapes over HTTP: one exchange each, over a leased connection, with its redirects; and look-ups.
 
 use super::error::TrackerError;
-use super::reach;
 use super::tracker::{Announcing, TrackerIndex};
 use super::{Announcer, Output, SlotKey};
 use crate::base::link::LinkKey;
 use crate::base::{Instant, LinkError};
+use crate::download::torrent::reach::Bounds;
 use crate::proto::http::{self as proto, CloseReason, Connection};
 use crate::wire::http::{HttpUrl, Origin, Request, ResponseHead, RetryAfter};
 use crate::wire::tracker::http::{AnswerError, decode_announce, decode_scrape};
 use crate::wire::tracker::{TrackerUrl, http as codec};
 use bytes::Bytes;
-use core::net::IpAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -122,11 +121,11 @@ impl Slot {
     pub(super) fn has_asked(&self) -> bool {
         self.exchange().is_some_and(|exchange| !matches!(exchange.stage, Stage::Leasing))
     }
+}
 
-    /// Whether the name of the host may lead to `ip`.
-    pub(super) fn may_reach(&self, ip: IpAddr) -> bool {
-        self.exchange()
-            .is_none_or(|exchange| reach::check_address(&exchange.url, exchange.from.as_ref(), ip).is_ok())
+impl Exchange {
+    fn bounds(&self) -> Bounds {
+        Bounds::of_tracker(&self.url, self.from.as_ref())
     }
 }
 
@@ -174,12 +173,12 @@ impl Announcer {
     fn begin_exchange(&mut self, now: Instant, slot: Slot) {
         let (index, purpose) = (slot.tracker, slot.purpose);
         let Some(exchange) = slot.exchange() else { return };
-        match reach::check(&exchange.url, exchange.from.as_ref()) {
+        match exchange.bounds().check(&exchange.url) {
             Err(error) => self.on_failed(now, index, purpose, TrackerError::Reach(error)),
-            Ok(()) => {
+            Ok(reach) => {
                 let origin = exchange.url.origin().clone();
                 let slot = self.slots.insert(slot);
-                self.outputs.push_back(Output::Lease { slot, origin });
+                self.outputs.push_back(Output::Lease { slot, origin, reach });
             }
         }
     }
@@ -373,10 +372,11 @@ impl Announcer {
         self.slots.remove(key).map(|slot| (slot.tracker, slot.purpose))
     }
 
-    /// No connection will come.
-    pub(super) fn end_leasing(&mut self, key: SlotKey) -> Option<(TrackerIndex, Purpose)> {
-        self.slots.get(key)?.exchange().filter(|exchange| exchange.lease.is_none())?;
-        self.slots.remove(key).map(|slot| (slot.tracker, slot.purpose))
+    /// No connection will come. Says where it might have led.
+    pub(super) fn end_leasing(&mut self, key: SlotKey) -> Option<(TrackerIndex, Purpose, Bounds)> {
+        let exchange = self.slots.get(key)?.exchange().filter(|exchange| exchange.lease.is_none())?;
+        let bounds = exchange.bounds();
+        self.slots.remove(key).map(|slot| (slot.tracker, slot.purpose, bounds))
     }
 
     /// Lets the exchanges do what is due.

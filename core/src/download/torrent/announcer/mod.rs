@@ -11,7 +11,6 @@ mod error;
 mod exchange;
 mod output;
 mod plan;
-pub(super) mod reach;
 mod schedule;
 mod status;
 #[cfg(test)]
@@ -224,8 +223,12 @@ impl Announcer {
 
     /// There is no connection for an exchange.
     pub fn lease_failed(&mut self, now: Instant, slot: SlotKey, error: DownloadError) {
-        if let Some((index, purpose)) = self.end_leasing(slot) {
-            self.on_failed(now, index, purpose, TrackerError::NoConnection(Box::new(error)));
+        if let Some((index, purpose, bounds)) = self.end_leasing(slot) {
+            let error = match error {
+                DownloadError::OutOfReach { .. } => TrackerError::Reach(bounds.beyond),
+                error => TrackerError::NoConnection(Box::new(error)),
+            };
+            self.on_failed(now, index, purpose, error);
         }
         self.settle(now);
     }
@@ -305,12 +308,6 @@ impl Announcer {
     /// Whether the exchange waits for the beginning of an answer, which is short.
     pub fn is_asking(&self, slot: SlotKey) -> bool {
         self.slots.get(slot).is_some_and(Slot::is_asking)
-    }
-
-    /// Whether the exchange may go over a connection to `ip`, which its host's name was resolved to: what a torrent
-    /// or a redirect names must not lead to services of the own machine or network that are no trackers.
-    pub fn may_reach(&self, slot: SlotKey, ip: IpAddr) -> bool {
-        self.slots.get(slot).is_some_and(|slot| slot.may_reach(ip))
     }
 
     /// Whether a datagram of a tracker may come: where not, [`handle_datagram`](Self::handle_datagram) need not be asked.

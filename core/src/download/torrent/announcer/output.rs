@@ -1,8 +1,8 @@
 //! What an announcer asks for, and what it has found.
 
 use super::SlotKey;
-use crate::base::LinkOutput;
 use crate::base::link::LinkKey;
+use crate::base::{LinkOutput, Reach};
 use crate::proto::http::Connection;
 use crate::wire::http::Origin;
 use bytes::Bytes;
@@ -18,6 +18,9 @@ pub enum Output {
         slot: SlotKey,
         /// The host.
         origin: Origin,
+        /// Where its name may lead: what a torrent or a redirect names must not lead to services of the own network that
+        /// are no trackers.
+        reach: Reach,
     },
     /// The connection is not wanted any more.
     Unlease {

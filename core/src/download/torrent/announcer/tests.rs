@@ -5,8 +5,9 @@ mod run;
 mod udp;
 
 use super::*;
-use crate::base::{InfoHash, LinkError, LinkOutput, PeerId};
+use crate::base::{InfoHash, LinkError, LinkOutput, PeerId, Reach};
 use crate::proto::http::ConnectionConfig;
+use crate::wire::http::HttpUrl;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ struct Table {
     now: Instant,
     /// Exchanges that wait for a connection.
     leases: Vec<(SlotKey, String)>,
+    /// Where each exchange may lead.
+    reaches: BTreeMap<SlotKey, Reach>,
     /// Links in use, with what was sent over them.
     links: BTreeMap<LinkKey, (SlotKey, String)>,
     next_link: u64,
@@ -47,6 +50,7 @@ impl Table {
             announcer,
             now,
             leases: Vec::new(),
+            reaches: BTreeMap::new(),
             links: BTreeMap::new(),
             next_link: 0,
             lookups: Vec::new(),
@@ -73,7 +77,10 @@ impl Table {
     fn drain(&mut self) {
         while let Some(output) = self.announcer.poll_output() {
             match output {
-                Output::Lease { slot, origin } => self.leases.push((slot, origin.to_string())),
+                Output::Lease { slot, origin, reach } => {
+                    self.leases.push((slot, origin.to_string()));
+                    self.reaches.insert(slot, reach);
+                }
                 Output::Unlease { slot, origin } => {
                     let waits = (slot, origin.to_string());
                     let place = self.leases.iter().position(|lease| *lease == waits).expect("it waits");
@@ -130,6 +137,16 @@ impl Table {
         self.act(|announcer, now| announcer.leased(now, slot, link, connection, reused));
         self.act(|announcer, now| announcer.grant(now, slot, 1 << 30));
         link
+    }
+
+    /// The name of the host of the exchange that waits leads only to where it must not.
+    fn lead_astray(&mut self) -> Reach {
+        let (slot, origin) = self.leases.remove(0);
+        let origin = HttpUrl::parse(&origin).unwrap().origin().clone();
+        self.act(|announcer, now| {
+            announcer.lease_failed(now, slot, DownloadError::OutOfReach { origin });
+        });
+        self.reaches[&slot]
     }
 
     /// The target of the request that was sent over a link.

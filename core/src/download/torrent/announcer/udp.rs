@@ -3,8 +3,9 @@
 use super::error::TrackerError;
 use super::exchange::Purpose;
 use super::tracker::TrackerIndex;
-use super::{Announcer, Output, Phase, STOP_TIME, reach};
-use crate::base::{Instant, ResolveError};
+use super::{Announcer, Output, Phase, STOP_TIME};
+use crate::base::{Instant, Reach, ResolveError};
+use crate::download::torrent::reach::ReachError;
 use crate::proto::tracker::{self as proto, Connection, Conversation, ConversationError, Patience, Request};
 use crate::wire::tracker::{AnnounceAnswer, Event, ScrapeAnswer, TrackerUrl, UdpTracker};
 use core::net::{IpAddr, SocketAddr};
@@ -129,7 +130,7 @@ impl Announcer {
         result: Result<Vec<IpAddr>, ResolveError>,
     ) {
         let found = result.map(|found| {
-            let usable = found.into_iter().map(|ip| ip.to_canonical()).filter(|ip| reach::is_one_host(*ip));
+            let usable = found.into_iter().map(|ip| ip.to_canonical()).filter(|ip| MAY_BE.allows(*ip));
             usable.take(MAX_ADDRESSES).collect::<Vec<_>>()
         });
         let error = match found {
@@ -158,7 +159,7 @@ impl Announcer {
         let leaving = matches!(purpose, Purpose::Announce(announce) if announce.event == Event::Stopped);
         self.drop_talks(index, purpose);
         for to in self.trackers[index.0].udp.targets(url, leaving) {
-            if !reach::is_one_host(to.ip()) {
+            if !MAY_BE.allows(to.ip()) {
                 continue;
             }
             let request = match purpose {
@@ -175,7 +176,7 @@ impl Announcer {
             udp.talks.push(Talk { conversation, purpose });
         }
         if !self.trackers[index.0].udp.is_talking(purpose) {
-            self.on_failed(now, index, purpose, TrackerError::Reach(reach::ReachError::NoHost));
+            self.on_failed(now, index, purpose, TrackerError::Reach(ReachError::NoHost));
         }
         self.drain_talks(now, index);
     }
@@ -258,6 +259,9 @@ impl Announcer {
     }
 }
 
+/// A tracker in the own network is fine: until it has answered as one, it gets nothing but 16 bytes that ask for a
+/// connection.
+const MAY_BE: Reach = Reach::Host;
 /// BEP 15: repeated after 15 and 45 seconds. Waiting longer would only keep the rest of the tier waiting.
 const PATIENCE: Patience = Patience { resend: Duration::from_secs(15), total: Duration::from_secs(60) };
 /// A lost packet is repeated once within the time that leave-taking has.

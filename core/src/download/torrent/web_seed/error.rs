@@ -2,6 +2,7 @@
 
 use super::requests::Kind;
 use crate::download::error::DownloadError;
+use crate::download::torrent::reach::ReachError;
 use crate::proto::http::CloseReason;
 use crate::wire::http::{DecodeError, UrlError};
 use core::time::Duration;
@@ -47,8 +48,8 @@ pub enum WebSeedError {
     #[error("redirects to a URL that cannot be fetched: {0}")]
     BadUrl(UrlError),
     /// It is not one host, or may not be asked because it is in the own network.
-    #[error("this address may not be asked")]
-    Forbidden,
+    #[error("{0}")]
+    Reach(ReachError),
     /// What it sent was wrong.
     #[error("the server sent wrong data")]
     Lied,
@@ -60,7 +61,16 @@ impl WebSeedError {
         match self {
             Self::Status(status) => matches!(status, 400..500) && !matches!(status, 408 | 425),
             Self::WrongRange | Self::WrongLength | Self::NoRanges | Self::Encoded => true,
-            Self::TooManyRedirects | Self::BadUrl(_) | Self::Forbidden => true,
+            Self::TooManyRedirects | Self::BadUrl(_) | Self::Reach(ReachError::Redirect) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it must not be asked any more, whatever for.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Lied => true,
+            Self::Reach(why) => *why != ReachError::Redirect,
             _ => false,
         }
     }

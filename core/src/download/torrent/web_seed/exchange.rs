@@ -4,11 +4,11 @@ use super::requests::{Kind, Part, judge, url_of};
 use super::{Output, Slot, SlotKey, WebSeed, WebSeedError, WebSeedPlan};
 use crate::base::link::LinkKey;
 use crate::base::{Instant, LinkError};
-use crate::download::torrent::announcer::reach::{ReachError, check_web_seed};
+use crate::download::error::DownloadError;
+use crate::download::torrent::reach::Bounds;
 use crate::proto::http::{self as proto, CloseReason, Connection};
 use crate::wire::http::{HttpUrl, Origin, Request, ResponseHead, RetryAfter};
 use bytes::Bytes;
-use core::net::IpAddr;
 
 /// An exchange under way.
 #[derive(Debug)]
@@ -62,10 +62,10 @@ impl Exchange {
         Some(self.lease.as_ref()?.connection.credit())
     }
 
-    /// Whether it may be asked there. Only what a torrent itself says is a query counts as one: that of a script is ours.
-    pub(super) fn may_reach(&self, home: &HttpUrl, ip: Option<IpAddr>) -> Result<(), ReachError> {
+    /// Where it may lead. Only what a torrent itself says is a query counts as one: that of a script is ours.
+    fn bounds(&self, home: &HttpUrl) -> Bounds {
         let target = if self.from.is_some() { self.url.target() } else { home.target() };
-        check_web_seed(&self.url, self.from.as_ref(), ip, target.contains('?'))
+        Bounds::of_web_seed(&self.url, self.from.as_ref(), target.contains('?'))
     }
 }
 
@@ -83,14 +83,14 @@ impl WebSeed {
     }
 
     fn ask_for_lease(&mut self, now: Instant, exchange: Exchange) {
-        if exchange.may_reach(&self.plan.url, None).is_err() {
-            self.fail_for(now, exchange.part.file(), WebSeedError::Forbidden);
-            return;
-        }
+        let reach = match exchange.bounds(&self.plan.url).check(&exchange.url) {
+            Ok(reach) => reach,
+            Err(error) => return self.fail_for(now, exchange.part.file(), WebSeedError::Reach(error)),
+        };
         let origin = exchange.url.origin().clone();
         let slot = self.slots.insert(Slot(exchange));
         self.current = Some(slot);
-        self.outputs.push_back(Output::Lease { slot, origin });
+        self.outputs.push_back(Output::Lease { slot, origin, reach });
     }
 
     /// A connection is there: asks over it, or gives it back.
@@ -110,6 +110,18 @@ impl WebSeed {
         exchange.stage = Stage::Asking { reused };
         exchange.lease.insert(Lease { link, connection }).connection.request(now, &request);
         self.drain(now, key);
+    }
+
+    /// There is no connection for the exchange that is under way.
+    pub(super) fn on_lease_failed(&mut self, now: Instant, error: DownloadError) {
+        let Some(Slot(exchange)) = self.current.take().and_then(|slot| self.slots.remove(slot)) else {
+            return;
+        };
+        let error = match error {
+            DownloadError::OutOfReach { .. } => WebSeedError::Reach(exchange.bounds(&self.plan.url).beyond),
+            error => WebSeedError::NoConnection(Box::new(error)),
+        };
+        self.fail_for(now, exchange.part.file(), error);
     }
 
     /// Something came from below for the connection of an exchange.

@@ -80,7 +80,7 @@ impl World {
     fn play(&mut self, mut answer: impl FnMut(&str) -> Vec<u8>) {
         while let Some(output) = self.seed.poll_output() {
             match output {
-                Output::Lease { slot, origin } => self.lease(slot, &origin),
+                Output::Lease { slot, origin, .. } => self.lease(slot, &origin),
                 Output::Unlease { .. } => self.said.push("unlease".to_owned()),
                 Output::Release { connection, .. } => {
                     assert!(connection.is_idle() || connection.is_closed());
@@ -262,7 +262,7 @@ fn answers_that_are_not_what_was_asked_for_are_not_believed() {
         (refusal("416 No", "", ""), "416"),
         (refusal("302 Found", "Location: ftp://x/\r\n", ""), "redirects to"),
         (refusal("302 Found", "Location: /again\r\n", ""), "too many redirects"),
-        (refusal("302 Found", "Location: http://127.0.0.1/x\r\n", ""), "may not be asked"),
+        (refusal("302 Found", "Location: http://127.0.0.1/x\r\n", ""), "into the own network"),
     ];
     for (answer, expected) in cases {
         let mut world = World::new(Kind::Files, "http://host/x", &[("one", 50_000)]);
@@ -327,6 +327,41 @@ fn busy_server_is_left_alone_for_as_long_as_it_says() {
 }
 
 #[test]
+fn names_that_lead_into_the_own_network_are_asked_for_files_only() {
+    let asked = |kind, url: &str, redirect: Option<&str>| {
+        let mut world = World::new(kind, url, &[("one", 50_000), ("two", 50_000)]);
+        assert!(world.fetch(0, 4));
+        let Some(Output::Lease { mut slot, mut origin, mut reach }) = world.seed.poll_output() else {
+            panic!("it asks for a connection")
+        };
+        if let Some(to) = redirect {
+            world.lease(slot, &origin);
+            world.receive(&refusal("302 Found", &format!("Location: {to}\r\n"), ""));
+            let leased = core::iter::from_fn(|| world.seed.poll_output()).find_map(|output| match output {
+                Output::Lease { slot, origin, reach } => Some((slot, origin, reach)),
+                _ => None,
+            });
+            (slot, origin, reach) = leased.expect("it follows");
+        }
+        world.seed.lease_failed(world.now, slot, DownloadError::OutOfReach { origin });
+        let Some(Output::Failed { error, .. }) = world.seed.poll_output() else { panic!("it has failed") };
+        (reach, error.to_string(), world.seed.is_gone())
+    };
+    let query = "a web seed in the own network must have no query".to_owned();
+    assert_eq!(asked(Kind::Files, "http://host/x?y=", None), (Reach::Elsewhere, query, true));
+    let none = "not the address of a host".to_owned();
+    assert_eq!(asked(Kind::Files, "http://host/x", None), (Reach::Host, none.clone(), true));
+    assert_eq!(asked(Kind::Script, "http://host/x", None), (Reach::Host, none, true), "the query is ours");
+    let astray = "redirects into the own network".to_owned();
+    let expected = (Reach::Elsewhere, astray, false);
+    assert_eq!(
+        asked(Kind::Files, "http://host/x", Some("http://other.host/x")),
+        expected,
+        "another file may be there"
+    );
+}
+
+#[test]
 fn script_is_asked_for_pieces() {
     let mut world = World::new(Kind::Script, "http://host/seed.php?a=b", &[("one", 40_000)]);
     let file = content(&[("one", 40_000)]);
@@ -371,7 +406,7 @@ fn liar_is_never_asked_again() {
 fn cancelled_runs_send_nothing_and_late_leases_are_given_back() {
     let mut world = many();
     assert!(world.fetch(0, 5));
-    let Some(Output::Lease { slot, origin }) = world.seed.poll_output() else {
+    let Some(Output::Lease { slot, origin, .. }) = world.seed.poll_output() else {
         panic!("it asks for a connection")
     };
     world.seed.cancel(world.now);
@@ -385,7 +420,7 @@ fn cancelled_runs_send_nothing_and_late_leases_are_given_back() {
 fn silent_server_and_no_connection_rest() {
     let mut world = many();
     assert!(world.fetch(0, 1));
-    let Some(Output::Lease { slot, origin }) = world.seed.poll_output() else {
+    let Some(Output::Lease { slot, origin, .. }) = world.seed.poll_output() else {
         panic!("it asks for a connection")
     };
     world.lease(slot, &origin);
@@ -398,7 +433,7 @@ fn silent_server_and_no_connection_rest() {
     world.wait();
     assert!(world.fetch(0, 1));
     assert!(matches!(world.seed.poll_output(), Some(Output::Ready)));
-    let Some(Output::Lease { slot, origin }) = world.seed.poll_output() else {
+    let Some(Output::Lease { slot, origin, .. }) = world.seed.poll_output() else {
         panic!("it asks for a connection")
     };
     world.seed.lease_failed(world.now, slot, DownloadError::ConnectTimeout { origin, seconds: 5 });

@@ -228,7 +228,7 @@ fn redirects_lead_neither_into_the_own_network_nor_to_other_schemes() {
         "http://169.254.169.254/",
         "http://0x7f.1/",
     ] {
-        assert_eq!(error(local), "the tracker redirects into the own network", "{local}");
+        assert_eq!(error(local), "redirects into the own network", "{local}");
     }
     for other in ["file:///etc/passwd", "ftp://b/", "gopher://b/", "udp://b:1/"] {
         assert_eq!(
@@ -243,11 +243,23 @@ fn local_services_are_asked_for_announces_only() {
     let table = Table::started(&[&["http://127.0.0.1:8080/admin/reboot"], &["http://127.0.0.1/announce"]]);
     assert_eq!(table.leases.iter().map(|lease| &*lease.1).collect::<Vec<_>>(), ["http://127.0.0.1"]);
     assert_eq!(table.error(), "a tracker in the own network must be called /announce");
-    let (slot, loopback) = (table.leases[0].0, "127.0.0.1".parse().unwrap());
-    assert!(table.announcer.may_reach(slot, loopback));
-    let table = Table::started(&[&["http://a/x"]]);
-    assert!(!table.announcer.may_reach(table.leases[0].0, loopback));
-    assert!(table.announcer.may_reach(table.leases[0].0, "9.9.9.9".parse().unwrap()));
+    assert_eq!(table.reaches[&table.leases[0].0], Reach::Host);
+}
+
+#[test]
+fn names_that_lead_into_the_own_network_count_as_what_they_lead_to() {
+    let mut table = Table::started(&[&["http://a/admin"]]);
+    assert_eq!(table.lead_astray(), Reach::Elsewhere);
+    assert_eq!(table.error(), "a tracker in the own network must be called /announce");
+    let mut table = Table::started(&[&["http://a/announce"]]);
+    assert_eq!(table.lead_astray(), Reach::Host);
+    assert_eq!(table.error(), "not the address of a host");
+    let mut table = Table::started(&[&["http://a/announce"]]);
+    let link = table.lease("http://a");
+    table.reply_with(link, "302 Found\r\nLocation: http://b/announce", b"");
+    assert_eq!(table.lead_astray(), Reach::Elsewhere);
+    assert_eq!(table.error(), "redirects into the own network");
+    assert_eq!(table.states()[0].1, TrackerState::Failing);
 }
 
 #[test]
