@@ -10,6 +10,7 @@ mod picker;
 mod plan;
 mod sections;
 mod stores;
+mod swarm;
 mod table;
 
 use plan::Plan;
@@ -30,6 +31,11 @@ fn main() -> ExitCode {
         && word == "measure"
     {
         println!("{}", measure::here(command));
+        return ExitCode::SUCCESS;
+    }
+    if let [word, rest @ ..] = arguments.as_slice()
+        && swarm::play(word, rest)
+    {
         return ExitCode::SUCCESS;
     }
     match Plan::parse(&arguments) {

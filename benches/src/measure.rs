@@ -1,7 +1,9 @@
 //! One run of one program: wall time, processor time, peak memory.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// What one run cost, the programs it started included.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +65,35 @@ pub(crate) fn median(costs: &[Cost]) -> Cost {
         memory: middle(costs, |cost| cost.memory),
         good: costs.iter().all(|cost| cost.good),
     }
+}
+
+/// A directory in memory, where there is such a place.
+pub(crate) fn memory_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+    TempDir::with_prefix_in("gosh-dl-benches-", place).expect("a directory in memory")
+}
+
+/// The processor time that a process under way has taken, its ended threads included.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let pid = libc::pid_t::try_from(process).expect("process ids fit");
+    let mut clock = 0;
+    // SAFETY: the pointer leads to a local of the right type.
+    let found = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    assert_eq!(found, 0, "the process is under way");
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer leads to a local of the right type.
+    let read = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(read, 0, "the process is under way");
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
+}
+
+/// A number that the kernel tells of a process, in the kernel's unit.
+pub(crate) fn status_of(process: u32, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 fn wait(child: Child) -> Cost {

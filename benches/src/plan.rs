@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 /// The sections, in the order they run.
-pub(crate) const SECTIONS: [&str; 12] = [
+pub(crate) const SECTIONS: [&str; 16] = [
     "http", "tls", "capped", "files", "startup", "checksum", "resume", "runtimes", "stores", "micro",
-    "picker", "decode",
+    "picker", "decode", "leech", "seed", "many", "check",
 ];
 
 /// What was asked on the command line.
@@ -48,6 +48,11 @@ impl Plan {
             plan.rounds = if plan.quick { 3 } else { 5 };
         }
         Ok(plan)
+    }
+
+    /// A size in MiB, another in a quick run; in bytes.
+    pub(crate) fn size(&self, full: usize, quick: usize) -> usize {
+        (if self.quick { quick } else { full }) << 20
     }
 
     /// A size in MiB, a sixteenth of it in a quick run.

@@ -10,7 +10,7 @@ use gosh_dl_interop::nginx::{Server, Site};
 use gosh_dl_interop::{log, signal};
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -36,6 +36,10 @@ pub(crate) fn run(plan: &Plan) {
             "stores" => crate::stores::run(plan.quick),
             "decode" => crate::micro::decode(),
             "picker" => crate::micro::picker(),
+            "leech" => crate::swarm::leech(plan),
+            "seed" => crate::swarm::seed(plan),
+            "many" => crate::swarm::many(plan),
+            "check" => crate::swarm::check(plan),
             _ => crate::micro::run(),
         }
     }
@@ -48,9 +52,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let dir = TempDir::with_prefix_in("gosh-dl-benches-", place).expect("a directory in memory");
+        let dir = measure::memory_dir();
         fs::create_dir(dir.path().join("www")).expect("a directory");
         Self { plan, dir }
     }
