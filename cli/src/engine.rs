@@ -1,8 +1,8 @@
-//! The engine on the runtime that was asked for. This program itself waits and draws on tokio either way.
+//! The engine on the runtime that was asked for.
 
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::engine::{EngineConfig, EngineError};
-use gosh_dl_tokio::{EventStream, Handle};
+use gosh_dl_runtime::{EventStream, Handle};
 use std::ops::Deref;
 use std::sync::Arc;
 

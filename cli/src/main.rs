@@ -27,14 +27,16 @@ mod swarm;
 mod tally;
 mod text;
 mod verify;
+mod wait;
 mod watch;
 
 use args::{Cli, Command, StateCommand};
 use clap::{CommandFactory as _, Parser as _};
-use failure::Failure;
+use engine::Runtime;
 use manage::Refusal;
 use settings::{Show, UsageError};
 use std::process::ExitCode;
+use wait::block_on;
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
@@ -56,12 +58,12 @@ fn command(command: Command) -> Result<u8, Refusal> {
         Command::Get(args) => {
             log::start(args.show.verbose);
             let settings = settings::get(&args).map_err(Refusal::Usage)?;
-            Ok(block_on(get::get(settings, Show::from(&args.show)))??)
+            Ok(block_on(settings.runtime, get::get(settings, Show::from(&args.show)))??)
         }
         Command::Seed(args) => {
             log::start(args.verbose);
             let settings = swarm::seed(&args).map_err(Refusal::Usage)?;
-            Ok(block_on(seed::seed(settings))??)
+            Ok(block_on(settings.runtime, seed::seed(settings))??)
         }
         Command::Show { torrent, json } => Ok(show::show(&torrent, json)?),
         Command::Create(args) => Ok(create::create(&args)?),
@@ -69,9 +71,9 @@ fn command(command: Command) -> Result<u8, Refusal> {
         Command::List(args) => Ok(manage::list(&args)?),
         Command::Resume(args) => {
             log::start(args.show.verbose);
-            block_on(manage::resume(&args))?
+            block_on(args.transfer.runtime, manage::resume(&args))?
         }
-        Command::Cancel(args) => Ok(block_on(manage::cancel(&args))??),
+        Command::Cancel(args) => Ok(block_on(Runtime::default(), manage::cancel(&args))??),
         Command::State(StateCommand::Convert { from, to, storage }) => {
             Ok(manage::convert(&from, &to, storage)?)
         }
@@ -86,17 +88,6 @@ fn command(command: Command) -> Result<u8, Refusal> {
             Ok(0)
         }
     }
-}
-
-/// One thread: the engine's disk, hash and name work has threads of its own.
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure(format!("the runtime cannot start: {}; try again", settings::io_message(&error)))
-    })?;
-    let result = runtime.block_on(future);
-    // What still runs or hangs (a name look-up, a disk) must not keep the process, which ends now.
-    std::mem::forget(runtime);
-    Ok(result)
 }
 
 /// Help and version as they are; what is wrong, in one line.

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
+use crate::wait::within;
 use crate::watch::{End, Pending, Watch};
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::engine::{DownloadStatus, EngineConfig};
@@ -80,18 +81,16 @@ pub(crate) async fn run(
 
 /// Saves and stops; a further signal ends the wait.
 async fn stop(engine: &Engine, signals: &mut Signals) -> Option<Interrupt> {
-    tokio::select! {
-        biased;
-        interrupt = signals.next() => Some(interrupt),
-        stopped = tokio::time::timeout(STOP_LIMIT, engine.shutdown()) => {
-            match stopped {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => output::failure(&Failure::engine(&error)),
-                Err(_) => output::error("stopping took too long; the last moments may be fetched again"),
-            }
-            None
+    let told = async { Some(signals.next().await) };
+    let stopped = async {
+        match within(STOP_LIMIT, engine.shutdown()).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => output::failure(&Failure::engine(&error)),
+            None => output::error("stopping took too long; the last moments may be fetched again"),
         }
-    }
+        None
+    };
+    smol::future::or(told, stopped).await
 }
 
 /// The whole of stopping takes at most 2 s; the rest of the process needs the other 200 ms.

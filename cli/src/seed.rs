@@ -4,11 +4,12 @@ use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::signals::{Interrupt, Signals};
 use crate::swarm::Seed;
+use crate::wait::within;
 use crate::{metainfo, output, text};
 use gosh_dl_core::base::store::MemoryStore;
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadEvent, DownloadState};
-use gosh_dl_tokio::EventStream;
+use gosh_dl_runtime::EventStream;
 use std::time::Duration;
 
 /// Runs the command and returns its exit code.
@@ -21,13 +22,11 @@ pub(crate) async fn seed(seed: Seed) -> Result<u8, Failure> {
         Engine::start(seed.runtime, seed.config, store).await.map_err(|error| Failure::engine(&error))?;
     let failed = |error| Failure::engine(&error);
     let id = engine.add_torrent(metainfo.raw(), seed.options).await.map_err(failed)?;
-    let result = tokio::select! {
-        biased;
-        interrupt = signals.next() => Ok(Some(interrupt)),
-        result = serve(&engine, id, &mut events) => result.map(|()| None),
-    };
-    let stopped = tokio::time::timeout(STOP_LIMIT, engine.shutdown()).await;
-    if stopped.is_err() {
+    let told = async { Ok(Some(signals.next().await)) };
+    let served = async { serve(&engine, id, &mut events).await.map(|()| None) };
+    let result = smol::future::or(told, served).await;
+    let stopped = within(STOP_LIMIT, engine.shutdown()).await;
+    if stopped.is_none() {
         output::error("stopping took too long; trackers may not have been told");
     }
     match result? {
@@ -74,11 +73,11 @@ async fn serve(engine: &Engine, id: DownloadId, events: &mut EventStream) -> Res
             _ => {}
         }
         // The port becomes known without an event.
-        let event = tokio::time::timeout(LOOK_AGAIN, events.recv()).await;
-        if let Ok(Some(DownloadEvent::Warning { message, .. })) = &event {
+        let event = within(LOOK_AGAIN, events.recv()).await;
+        if let Some(Some(DownloadEvent::Warning { message, .. })) = &event {
             output::error(&text::escape(message));
         }
-        if matches!(event, Ok(None)) {
+        if matches!(event, Some(None)) {
             return Ok(());
         }
     }

@@ -1,4 +1,7 @@
-//! Signals that ask to stop.
+//! Signals that ask to stop, the same on every runtime.
+
+use async_signal::Signal;
+use smol::stream::StreamExt as _;
 
 /// Which signal it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,51 +37,30 @@ impl Interrupt {
 }
 
 /// The signals of this process, from now on.
-#[cfg(unix)]
 pub(crate) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
+    signals: async_signal::Signals,
 }
 
-#[cfg(unix)]
 impl Signals {
     /// Takes the signals over.
     pub(crate) fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        #[cfg(unix)]
+        let taken = [Signal::Int, Signal::Term, Signal::Hup];
+        #[cfg(not(unix))]
+        let taken = [Signal::Int];
+        Ok(Self { signals: async_signal::Signals::new(taken)? })
     }
 
     /// The next one. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Interrupt {
-        tokio::select! {
-            _ = self.interrupt.recv() => Interrupt::Interrupted,
-            _ = self.terminate.recv() => Interrupt::Terminated,
-            _ = self.hang_up.recv() => Interrupt::HungUp,
-        }
-    }
-}
-
-/// The signals of this process, from now on.
-#[cfg(not(unix))]
-pub(crate) struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    /// Takes the signals over.
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    /// The next one. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Interrupt {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Interrupt::Interrupted,
-            Err(_) => std::future::pending().await,
+        match self.signals.next().await {
+            #[cfg(unix)]
+            Some(Ok(Signal::Term)) => Interrupt::Terminated,
+            #[cfg(unix)]
+            Some(Ok(Signal::Hup)) => Interrupt::HungUp,
+            Some(Ok(_)) => Interrupt::Interrupted,
+            // They cannot be heard any more, so this process can only be killed.
+            Some(Err(_)) | None => std::future::pending().await,
         }
     }
 }

@@ -8,16 +8,17 @@ use crate::rate;
 use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
 use crate::tally::Tally;
+use crate::wait::{Tasks, Ticks};
 use crate::{failure, text};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadEvent, DownloadKind, DownloadState, DownloadStatus, EngineError};
-use gosh_dl_tokio::EventStream;
+use gosh_dl_runtime::EventStream;
+use smol::future::or;
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
-use tokio::task::JoinSet;
 
 /// Commands to the engine that are under way: each gives the id of a download to watch, or says for which URL it failed.
-pub(crate) type Pending = JoinSet<Result<DownloadId, Refused>>;
+pub(crate) type Pending = Tasks<Result<DownloadId, Refused>>;
 
 /// A download that the engine would not take.
 #[derive(Debug)]
@@ -89,27 +90,17 @@ impl Watch {
         pending: &mut Pending,
         signals: &mut Signals,
     ) -> End {
-        let mut ticks = self.progress.interval().map(tokio::time::interval);
-        if let Some(ticks) = &mut ticks {
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            ticks.reset();
-        }
+        let mut ticks = self.progress.interval().map(Ticks::new);
         while !(pending.is_empty() && self.open.is_empty()) {
-            tokio::select! {
-                biased;
-                interrupt = signals.next() => {
+            match next(signals, &mut ticks, pending, events).await {
+                Next::Interrupt(interrupt) => {
                     self.progress.clear();
                     return End::Stopped(interrupt);
                 }
-                () = next_tick(&mut ticks) => self.progress.update(&self.engine.active(), &self.tally),
-                Some(answer) = pending.join_next() => match answer {
-                    Ok(answer) => self.on_answer(answer),
-                    Err(_) => self.tally.failed += 1,
-                },
-                event = events.recv() => match event {
-                    Some(event) => self.on_event(&event),
-                    None => break,
-                },
+                Next::Tick => self.progress.update(&self.engine.active(), &self.tally),
+                Next::Answer(answer) => self.on_answer(answer),
+                Next::Event(Some(event)) => self.on_event(&event),
+                Next::Event(None) => break,
             }
         }
         self.finish()
@@ -270,11 +261,31 @@ pub(crate) async fn go_on(engine: Engine, status: DownloadStatus) -> Result<Down
     Ok(id)
 }
 
-async fn next_tick(ticks: &mut Option<tokio::time::Interval>) {
-    match ticks {
-        Some(ticks) => {
-            ticks.tick().await;
+/// What happens next to a watch.
+enum Next {
+    Interrupt(Interrupt),
+    Tick,
+    Answer(Result<DownloadId, Refused>),
+    /// `None` where the engine is gone.
+    Event(Option<DownloadEvent>),
+}
+
+/// The first of what is ready counts, in this order; nothing of the rest is lost.
+async fn next(
+    signals: &mut Signals,
+    ticks: &mut Option<Ticks>,
+    pending: &mut Pending,
+    events: &mut EventStream,
+) -> Next {
+    let interrupt = async { Next::Interrupt(signals.next().await) };
+    let tick = async {
+        match ticks {
+            Some(ticks) => ticks.next().await,
+            None => std::future::pending().await,
         }
-        None => std::future::pending().await,
-    }
+        Next::Tick
+    };
+    let answer = async { Next::Answer(pending.next().await) };
+    let event = async { Next::Event(events.recv().await) };
+    or(interrupt, or(tick, or(answer, event))).await
 }

@@ -59,6 +59,24 @@ impl Home {
         Running::new(self.command(arguments)).end()
     }
 
+    /// Runs the program on a terminal, to its end; what it wrote there is the standard output.
+    pub(crate) fn run_on_terminal(&self, arguments: &[&str]) -> Ended {
+        let program = self.command(arguments);
+        let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
+        let line: Vec<_> =
+            std::iter::once(program.get_program()).chain(program.get_args()).map(quoted).collect();
+        let mut script = Command::new("script");
+        script
+            .args(["-qefc", &line.join(" "), "/dev/null"])
+            .current_dir(program.get_current_dir().unwrap())
+            .envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running::new(script).end()
+    }
+
     /// Runs the program to its end with `input` on its standard input.
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
         let mut command = self.command(arguments);
@@ -134,6 +152,11 @@ impl Running {
             seen >= bytes
         });
         seen
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name.

@@ -2,6 +2,7 @@
 
 use crate::lab::{Home, content};
 use crate::origin::{Origin, Resource};
+use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 /// What surely arrives of it before the origin stops.
@@ -53,4 +54,63 @@ fn a_download_moves_to_the_other_store_and_runtime_halfway() {
     assert!(home.read("big.bin") == body);
     let list = home.run(&["list", "--json", "--state", "two.sqlite"]).expect(0).json();
     assert_eq!(list[0]["state"], "completed");
+}
+
+/// Signals are heard, and answered in time, on a program without tokio as with it.
+#[test]
+fn signals_stop_a_get_on_smol() {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let (home, origin) = (Home::new(), Origin::new());
+        let url = origin.put("/big.bin", Resource::new(content(32 * MIB)));
+        origin.allow(24 * MIB as u64);
+        let mut first = home.start(&["get", "--json", "--runtime", "smol", &url]);
+        first.wait_for_bytes(SURE);
+        let at = Instant::now();
+        first.signal(signal);
+        let ended = first.end().expect(code);
+        assert!(at.elapsed() < Duration::from_secs(2), "{signal}: {:?}", at.elapsed());
+        assert!(ended.stderr.contains("run the same command again to resume"), "{}", ended.stderr);
+    }
+}
+
+/// A runtime of tokio's has a poller of its own. With smol there is one poller in all, and no thread of tokio's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_get_on_smol_makes_no_tokio_runtime() {
+    let running = |runtime| {
+        let (home, origin) = (Home::new(), Origin::new());
+        let url = origin.put("/big.bin", Resource::new(content(32 * MIB)));
+        origin.allow(24 * MIB as u64);
+        let mut get = home.start(&["get", "--json", "--runtime", runtime, &url]);
+        get.wait_for_bytes(SURE);
+        let process = std::path::PathBuf::from(format!("/proc/{}", get.id()));
+        let entries = |folder| std::fs::read_dir(process.join(folder)).unwrap().flatten();
+        let threads: Vec<String> = entries("task")
+            .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+            .collect();
+        let is_poller = |path: &std::path::Path| path.to_string_lossy().contains("eventpoll");
+        let pollers = entries("fd")
+            .filter(|open| std::fs::read_link(open.path()).is_ok_and(|path| is_poller(&path)))
+            .count();
+        (pollers, threads)
+    };
+    let (pollers, threads) = running("smol");
+    assert_eq!(pollers, 1, "{threads:?}");
+    assert!(!threads.iter().any(|name| name.contains("tokio")), "{threads:?}");
+    let (pollers, threads) = running("tokio");
+    assert!(pollers > 1, "tokio's is seen: {threads:?}");
+    assert!(!threads.iter().any(|name| name.contains("smol")), "{threads:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bars_are_drawn_on_either_runtime() {
+    for runtime in ["tokio", "smol"] {
+        let (home, origin) = (Home::new(), Origin::new());
+        let url = origin.put("/big.bin", Resource::new(content(2 * MIB)));
+        let get = ["get", "--runtime", runtime, "--limit-rate", "1M", &url];
+        let told = home.run_on_terminal(&get).expect(0).stdout;
+        assert!(told.contains(" [==") && told.contains("KiB/s"), "{runtime}: {told:?}");
+        assert!(told.contains("saved "), "{runtime}: {told:?}");
+    }
 }
