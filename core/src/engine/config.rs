@@ -79,6 +79,8 @@ pub struct TorrentConfig {
     pub connect_timeout: Duration,
     /// How many peers may download from this side at once; 1 or more. Default: as many as the upload limit feeds.
     pub upload_slots: Option<usize>,
+    /// How many peers all torrents together may be connected to; 1 or more. Default 300.
+    pub max_connections: usize,
 }
 
 /// Settings of HTTP.
@@ -141,6 +143,7 @@ impl Default for TorrentConfig {
             peer_timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(10),
             upload_slots: None,
+            max_connections: 300,
         }
     }
 }
@@ -238,6 +241,7 @@ impl EngineConfig {
             ((1..=5000).contains(&self.max_peers), "max_peers", "must be 1 to 5000"),
             (self.seed_ratio >= 0.0, "seed_ratio", "must be 0 or more"),
             (self.torrent.upload_slots != Some(0), "upload_slots", "must be at least 1"),
+            (self.torrent.max_connections > 0, "max_connections", "must be at least 1"),
             (
                 self.torrent.listen_port_range.0 <= self.torrent.listen_port_range.1,
                 "listen_port_range",
@@ -293,6 +297,7 @@ impl TorrentConfig {
         into upload_slots: Option<usize>;
         listen_port_range: (u16, u16),
         enable_listen: bool,
+        max_connections: usize,
         peer_timeout: Duration,
         connect_timeout: Duration,
     }

@@ -28,6 +28,8 @@ pub(super) struct Swarm {
     by_hash: BTreeMap<InfoHash, EntryKey>,
     /// Who expects datagrams from where.
     routes: BTreeMap<SocketAddr, BTreeSet<EntryKey>>,
+    /// Links that torrents have to their peers.
+    peers: usize,
     outputs: VecDeque<Output>,
 }
 
@@ -91,8 +93,24 @@ impl Swarm {
             deadlines: Deadlines::new(),
             by_hash: BTreeMap::new(),
             routes: BTreeMap::new(),
+            peers: 0,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// How many links torrents have to their peers.
+    pub(super) fn peers(&self) -> usize {
+        self.peers
+    }
+
+    /// A torrent has one link to a peer more.
+    pub(super) fn peer_came(&mut self) {
+        self.peers += 1;
+    }
+
+    /// A torrent has one link to a peer less.
+    pub(super) fn peer_went(&mut self) {
+        self.peers -= 1;
     }
 
     /// The port at which peers reach this side, once known.

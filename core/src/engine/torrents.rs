@@ -232,12 +232,22 @@ impl Engine {
         let who = |lane| Who::Torrent { entry: key, lane };
         match output {
             torrent::Output::Dial { peer, to } => {
-                let link = self.links.connect(who(Lane::Peer(peer)), to, self.config.torrent.bind_address);
-                if let Some(torrent) = self.entries.get_mut(key).and_then(|entry| entry.torrent_mut()) {
-                    torrent.dialled(peer, link);
+                let room = self.swarm.peers() < self.config.torrent.max_connections;
+                let Some(torrent) = self.entries.get_mut(key).and_then(|entry| entry.torrent_mut()) else {
+                    return;
+                };
+                if !room {
+                    torrent.not_dialled(now, peer);
+                    return self.touch(key);
                 }
+                let from = self.config.torrent.bind_address;
+                torrent.dialled(peer, self.links.connect(who(Lane::Peer(peer)), to, from));
+                self.swarm.peer_came();
             }
-            torrent::Output::Gone(link) => self.links.forget(link),
+            torrent::Output::Gone(link) => {
+                self.swarm.peer_went();
+                self.links.forget(link);
+            }
             torrent::Output::Lease { lane, origin, reach } => {
                 self.links.lease(now, &Destination { origin, reach }, who(lane));
             }
@@ -416,9 +426,14 @@ impl Engine {
         match greeted {
             Greeted::Gone(link) | Greeted::Unknown(link) => self.links.forget(link),
             Greeted::Wants { entry, link, from, arrival } => {
+                let room = self.swarm.peers() < self.config.torrent.max_connections;
                 let torrent = self.entries.get_mut(entry).and_then(|entry| entry.torrent_mut());
+                let torrent = torrent.filter(|_| room);
                 match torrent.and_then(|torrent| torrent.accept(now, link, from, arrival)) {
-                    Some(peer) => self.links.hand_over(link, Who::Torrent { entry, lane: Lane::Peer(peer) }),
+                    Some(peer) => {
+                        self.swarm.peer_came();
+                        self.links.hand_over(link, Who::Torrent { entry, lane: Lane::Peer(peer) });
+                    }
                     None => self.links.hang_up(link),
                 }
                 self.touch(entry);

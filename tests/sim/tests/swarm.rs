@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use core::time::Duration;
+use gosh_dl_core::base::Instant;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig};
+use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig, TorrentConfig};
 use gosh_dl_core::wire::torrent::Metainfo;
 use gosh_dl_core::wire::torrent::create::NewTorrent;
 
@@ -87,6 +88,28 @@ fn a_seed_whose_disk_lies_spoils_nothing() {
     let (leecher, _) = join(&mut world, 3, false, &[2, 1]);
     let done = world.run_until(|world| is_done(world, leecher), Duration::from_secs(600));
     assert!(done, "{}", world.report());
+    assert_same(&world, leecher);
+}
+
+#[test]
+fn all_torrents_together_keep_to_the_limit_of_connections() {
+    let mut world = World::new(8);
+    (1..6).for_each(|number| _ = join(&mut world, number, true, &[]));
+    world.run_for(Duration::from_secs(1));
+    let config = EngineConfig::new().seed_ratio(0.0).torrent(TorrentConfig::new().max_connections(2));
+    let leecher = world.add_station(&[address(9)], config);
+    let peers = (1..6).map(|number| SocketAddr::new(address(number), 6881));
+    let options = peers.fold(DownloadOptions::new().max_download_speed(1_000_000), DownloadOptions::peer);
+    let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
+    let download = world.command(leecher, add).1.expect("it is taken");
+    let mut most = 0;
+    while !is_done(&world, leecher) {
+        world.run_for(Duration::from_millis(20));
+        let look = |engine: &mut Engine, now, _| engine.status(now, download).map(|status| status.progress);
+        most = most.max(world.command(leecher, look).1.map_or(0, |progress| progress.connections));
+        assert!(world.now() < Instant::ZERO + Duration::from_secs(60), "{}", world.report());
+    }
+    assert_eq!(most, 2);
     assert_same(&world, leecher);
 }
 

@@ -129,6 +129,11 @@ impl Candidates {
         self.own = Some(own);
     }
 
+    /// Our address as a peer sees it, which is believed while nobody better has said it.
+    pub fn guess_own(&mut self, own: IpAddr) {
+        self.own = self.own.or(Some(own));
+    }
+
     /// An address at which we listen ourselves, or at which we found ourselves.
     pub fn is_self(&mut self, address: SocketAddr) {
         self.forget(address);
@@ -211,6 +216,11 @@ impl Candidates {
             candidate.state = State::Connected;
             candidate.failures = 0;
         });
+    }
+
+    /// It was not tried after all.
+    pub fn put_back(&mut self, address: SocketAddr) {
+        self.change(canonical_form(address), |candidate| candidate.state = State::Ready);
     }
 
     /// Nobody was there, or nobody who speaks our language.

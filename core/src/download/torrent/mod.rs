@@ -81,7 +81,7 @@ pub(crate) enum Sender {
 /// What a torrent asks for, or tells.
 #[derive(Debug)]
 pub enum Output {
-    /// A link to a peer; [`Torrent::dialled`] is told its key at once.
+    /// A link to a peer; [`Torrent::dialled`] is told its key at once, or [`Torrent::not_dialled`] answers.
     Dial {
         /// The peer.
         peer: PeerKey,
@@ -186,6 +186,8 @@ pub struct Torrent {
     peers: Slab<PeerSlot>,
     seeds: Slab<SeedSlot>,
     candidates: Candidates,
+    /// Whether there was no room for the last link that was asked for: other torrents hold all.
+    crowded: bool,
     choker: Choker<PeerKey>,
     pex: PexJournal,
     announcer: Announcer,
@@ -292,6 +294,7 @@ impl Torrent {
             peers: Slab::new(),
             seeds: Slab::new(),
             candidates: plan.candidates(metainfo.as_deref(), rng.fork()),
+            crowded: false,
             choker: Choker::new(plan.upload_slots),
             pex: PexJournal::new(),
             announcer,
@@ -336,6 +339,13 @@ impl Torrent {
         if let Some(slot) = self.peers.get_mut(peer) {
             slot.link = Some(link);
         }
+        self.crowded = false;
+    }
+
+    /// There is no room for the link that [`Output::Dial`] asked for.
+    pub fn not_dialled(&mut self, now: Instant, peer: PeerKey) {
+        self.undo_dial(now, peer);
+        self.settle(now);
     }
 
     /// A peer has connected and greeted: takes it, or refuses it with `None`.

@@ -58,7 +58,8 @@ impl Torrent {
             return;
         }
         let mut dialling = self.peers.iter().filter(|(_, slot)| slot.id.is_none() && !slot.incoming).count();
-        while self.peers.len() < self.plan.max_peers && dialling < MAX_DIALLING {
+        let most = if self.crowded { 1 } else { MAX_DIALLING };
+        while self.peers.len() < self.plan.max_peers && dialling < most {
             let Some(address) = self.candidates.next(now) else { break };
             self.dial(now, address);
             dialling += 1;
@@ -80,6 +81,17 @@ impl Torrent {
         let machine = Peer::connecting(now, Arc::clone(&self.config), grid, address);
         let peer = self.add_peer_slot(now, machine, address, false);
         self.outputs.push_back(Output::Dial { peer, to: address });
+    }
+
+    /// A connection that was not made: the address is as good as before.
+    pub(super) fn undo_dial(&mut self, now: Instant, peer: PeerKey) {
+        let Some(slot) = self.peers.remove(peer) else { return };
+        self.deadlines.set(Timer::Peer(peer), None);
+        self.candidates.put_back(slot.address);
+        self.crowded = true;
+        if self.wants_peers() {
+            self.deadlines.set(Timer::Connect, Some(now + CONNECT_EVERY));
+        }
     }
 
     /// A peer that connected to this side, unless there is no room for it.
@@ -237,6 +249,9 @@ impl Torrent {
 
     fn on_extended(&mut self, now: Instant, peer: PeerKey) {
         let Some(slot) = self.peers.get_mut(peer) else { return };
+        if let Some(ip) = slot.machine.external_ip() {
+            self.candidates.guess_own(ip);
+        }
         if let (true, Some(port)) = (slot.incoming, slot.machine.listen_port()) {
             let address = SocketAddr::new(slot.address.ip(), port);
             slot.listens_at = Some(address);

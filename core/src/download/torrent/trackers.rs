@@ -59,7 +59,7 @@ impl Torrent {
             announcer::Output::Datagram { to, bytes } => Output::Datagram { to, bytes },
             announcer::Output::Message { tracker, text, .. } => Output::Message(format!("{tracker}: {text}")),
             announcer::Output::Peers(peers) => return self.on_peers_found(now, &peers, Source::Tracker),
-            announcer::Output::ExternalIp(_) => return,
+            announcer::Output::ExternalIp(ip) => return self.candidates.set_own(ip),
             announcer::Output::Stopped => {
                 self.announced = Announced::Left;
                 return;

@@ -61,6 +61,7 @@ record!(TorrentConfig {
     peer_timeout,
     connect_timeout,
     upload_slots,
+    max_connections,
 });
 record!(HttpConfig {
     connect_timeout,

@@ -209,3 +209,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn address_that_was_not_tried_after_all_is_as_good_as_before() {
+    let mut candidates = candidates();
+    candidates.add(at(0), peer(1), Source::Tracker);
+    assert_eq!(candidates.next(at(0)), Some(peer(1)));
+    candidates.put_back(peer(1));
+    assert_eq!(candidates.next(at(0)), Some(peer(1)));
+}
+
+#[test]
+fn first_who_says_where_we_are_is_believed_until_a_tracker_says_it() {
+    let (here, there): (IpAddr, IpAddr) = ([123, 213, 32, 10].into(), [9, 8, 7, 6].into());
+    let order = |say: &dyn Fn(&mut Candidates)| {
+        let mut candidates = candidates();
+        say(&mut candidates);
+        (1..9).for_each(|number| _ = candidates.add(at(0), peer(number), Source::Tracker));
+        drain(&mut candidates, at(0))
+    };
+    let of_here = order(&|c| c.set_own(here));
+    assert_ne!(of_here, order(&|c| c.set_own(there)), "who comes first depends on it (BEP 40)");
+    let guess = |first, second| order(&|c| [first, second].into_iter().for_each(|ip| c.guess_own(ip)));
+    assert_eq!(guess(here, there), of_here);
+    let told = order(&|c| {
+        c.guess_own(there);
+        c.set_own(here);
+    });
+    assert_eq!(told, of_here);
+}
