@@ -149,6 +149,10 @@ pub(crate) struct SeedArgs {
     /// The directory that the torrent's file or folder is in [default: the current one]
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
+    /// Look as if there were nothing here and show each peer a piece at a time: for the first seed, who sends little more
+    /// than each piece once
+    #[arg(long)]
+    pub(crate) super_seed: bool,
     #[command(flatten)]
     pub(crate) swarm: SwarmArgs,
     /// What drives the engine: tokio or smol

@@ -26,6 +26,7 @@ pub(crate) fn seed(args: &SeedArgs) -> Result<Seed, UsageError> {
     let dir = std::path::absolute(args.dir.clone().unwrap_or_else(|| PathBuf::from(".")))
         .map_err(|error| UsageError(format!("--dir: {}", io_message(&error))))?;
     let mut options = options(&args.swarm, DownloadOptions::new().save_dir(dir));
+    options.super_seeding = args.super_seed.then_some(true);
     if args.swarm.seed_ratio.is_none() {
         // Until it is interrupted.
         options = options.seed_ratio(0.0);

@@ -64,6 +64,9 @@ pub struct DownloadOptions {
     pub selected_files: Option<Vec<usize>>,
     /// Torrents: whether pieces are fetched in order.
     pub sequential: Option<bool>,
+    /// Torrents: whether it is seeded as if it had nothing, so that each piece is sent as seldom as can be (BEP 16). For
+    /// the first seed; slower where there are others.
+    pub super_seeding: Option<bool>,
     /// Torrents: how many peers it may be connected to.
     pub max_peers: Option<usize>,
     /// Torrents: addresses of peers that are known already.
@@ -112,6 +115,7 @@ impl DownloadOptions {
         seed_time: core::time::Duration,
         selected_files: Vec<usize>,
         sequential: bool,
+        super_seeding: bool,
         max_peers: usize,
     }
 

@@ -169,6 +169,7 @@ fn encode_options(d: &mut DictEncoder<'_>, options: &DownloadOptions) {
         (b"seed ratio", options.seed_ratio.map(f64::to_bits).map(|bits| bits >> 1)),
         (b"seed time", options.seed_time.map(|length| length.as_secs())),
         (b"sequential", options.sequential.map(u64::from)),
+        (b"super seeding", options.super_seeding.map(u64::from)),
         (b"max peers", options.max_peers.map(|n| n as u64)),
     ];
     for (key, value) in numbers {
@@ -205,6 +206,7 @@ fn decode_options(d: Value<'_>) -> Result<DownloadOptions, RecordError> {
     options.seed_ratio = choice("seed ratio")?.map(|bits| f64::from_bits(bits << 1));
     options.seed_time = choice("seed time")?.map(Duration::from_secs);
     options.sequential = choice("sequential")?.map(|flag| flag != 0);
+    options.super_seeding = choice("super seeding")?.map(|flag| flag != 0);
     options.max_peers = choice("max peers")?.and_then(|n| usize::try_from(n).ok());
     options.max_connections = choice("connections")?.and_then(|n| usize::try_from(n).ok());
     options.max_download_speed = choice("download limit")?;

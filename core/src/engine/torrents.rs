@@ -532,6 +532,7 @@ impl super::entry::Entry {
             upload_slots: config.torrent.upload_slots,
             pex: config.enable_pex,
             sequential: options.sequential.unwrap_or(false),
+            super_seeding: options.super_seeding.unwrap_or(false),
             offline: false,
             selected: options.selected_files.clone().or_else(|| magnet.and_then(selected)),
             trackers,

@@ -114,6 +114,31 @@ fn all_torrents_together_keep_to_the_limit_of_connections() {
 }
 
 #[test]
+fn super_seed_sends_little_more_than_each_piece_once() {
+    let uploaded = |super_seeding: bool| {
+        let mut world = World::new(9);
+        let config = EngineConfig::new().seed_ratio(0.0).global_upload_limit(Some(200_000));
+        let seed = world.add_station(&[address(1)], config);
+        world.act(seed, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
+        let options = DownloadOptions::new().super_seeding(super_seeding);
+        let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
+        let download = world.command(seed, add).1.expect("it is taken");
+        world.run_for(Duration::from_secs(1));
+        let others = |number: u8| (1..6).filter(|other| *other != number).collect::<Vec<_>>();
+        let leechers: Vec<NodeId> =
+            (2..6).map(|number| join(&mut world, number, false, &others(number)).0).collect();
+        let all = |world: &mut World| leechers.iter().all(|id| is_done(world, *id));
+        assert!(world.run_until(all, Duration::from_secs(600)), "{}", world.report());
+        leechers.iter().for_each(|id| assert_same(&world, *id));
+        let look = |engine: &mut Engine, now, _| engine.status(now, download);
+        let status = world.command(seed, look).1.expect("it is there");
+        status.torrent_info.expect("it is a torrent").uploaded as f64 / LEN as f64
+    };
+    let (usual, careful) = (uploaded(false), uploaded(true));
+    assert!((1.0..1.2).contains(&careful), "{careful} copies, {usual} as usual");
+}
+
+#[test]
 fn a_torrent_that_is_cancelled_takes_its_files_along() {
     let mut world = World::new(5);
     join(&mut world, 1, true, &[]);

@@ -23,6 +23,7 @@ mod plan;
 mod reach;
 pub mod readers;
 mod routing;
+pub mod super_seed;
 mod trackers;
 mod upload;
 mod views;
@@ -43,6 +44,7 @@ use self::files::TorrentFiles;
 use self::metadata::MetadataFetch;
 use self::peers::PeerSlot;
 use self::picker::Picker;
+use self::super_seed::SuperSeed;
 use self::web_seeds::SeedSlot;
 use super::{DownloadError, End};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
@@ -193,6 +195,8 @@ pub struct Torrent {
     announcer: Announcer,
     /// Whether the trackers have been taken leave of, or were never told.
     announced: Announced,
+    /// What peers are shown while it is seeded as if it had nothing (BEP 16).
+    super_seed: Option<SuperSeed<PeerKey>>,
     uploads: upload::Uploads,
     reads: upload::Reads,
     touched: VecDeque<Child>,
@@ -299,6 +303,7 @@ impl Torrent {
             pex: PexJournal::new(),
             announcer,
             announced: Announced::Never,
+            super_seed: None,
             uploads: upload::Uploads::default(),
             reads: upload::Reads::default(),
             touched: VecDeque::new(),

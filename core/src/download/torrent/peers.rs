@@ -203,7 +203,7 @@ impl Torrent {
             peer::Output::Unchoked => self.on_unchoked(now, peer),
             peer::Output::Interested(interested) => self.on_interested(now, interested),
             peer::Output::HasPieces => self.on_pieces(peer),
-            peer::Output::Have(piece) => self.on_have(peer, piece),
+            peer::Output::Have(piece) => self.on_have(now, peer, piece),
             peer::Output::DontHave(piece) => self.on_dont_have(peer, piece),
             peer::Output::Block(block, data) => self.on_block(now, Sender::Peer(peer), block, data),
             peer::Output::Requested(_) => self.queue_upload(peer),
@@ -237,12 +237,17 @@ impl Torrent {
             slot.listens_at = Some(slot.address);
             self.pex.connected(slot.address, PexFlags::REACHABLE.0);
         }
-        match self.content.as_ref().and_then(|content| content.picker.as_ref().map(|_| content.files.have()))
-        {
+        let known = self.content.as_ref().filter(|content| content.picker.is_some());
+        let shown = known.filter(|_| self.super_seed.is_none()).map(|content| content.files.have());
+        match shown {
             Some(have) => slot.machine.announce_have(have),
             None => slot.machine.announce_have(&crate::base::Bitfield::new(
                 self.content.as_ref().map_or(0, |content| content.metainfo.grid().pieces()),
             )),
+        }
+        if let Some(seed) = &mut self.super_seed {
+            seed.joined(peer);
+            self.show_pieces(peer);
         }
         self.feed_peer(peer);
     }
@@ -276,6 +281,7 @@ impl Torrent {
         }
         slot.offers = picker.wanted_of(has);
         self.show_interest(peer);
+        self.show_pieces(peer);
     }
 
     /// The picker is made, or something else is wanted: every peer is looked at anew.
@@ -286,7 +292,7 @@ impl Torrent {
         }
     }
 
-    fn on_have(&mut self, peer: PeerKey, piece: PieceIndex) {
+    fn on_have(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
         let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.counted) else { return };
         picker.peer_got(piece);
@@ -294,6 +300,7 @@ impl Torrent {
             slot.offers += 1;
             self.show_interest(peer);
         }
+        self.saw_piece(now, peer, piece);
     }
 
     fn on_dont_have(&mut self, peer: PeerKey, piece: PieceIndex) {
@@ -335,6 +342,9 @@ impl Torrent {
         self.deadlines.set(Timer::Peer(peer), None);
         self.credit = self.credit.saturating_sub(slot.credit);
         self.choker.left(peer);
+        if let Some(seed) = &mut self.super_seed {
+            seed.left(peer);
+        }
         slot.listens_at.iter().for_each(|address| self.pex.dropped(*address));
         self.metadata.lost(peer);
         if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {

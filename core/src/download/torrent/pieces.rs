@@ -2,6 +2,7 @@
 
 use super::files::{self, TorrentFiles};
 use super::picker::{Picker, Priority};
+use super::super_seed::SuperSeed;
 use super::{Child, Output, Phase, Sender, Timer, Torrent};
 use crate::base::{Bitfield, Block, BlockData, Instant, PieceIndex};
 use crate::proto::peer::PeerConfig;
@@ -189,8 +190,13 @@ impl Torrent {
             self.announcer.completed(now);
             self.touched.push_back(Child::Announcer);
         }
-        let config = PeerConfig { upload_only: true, ..(*self.config).clone() };
-        self.configure(now, config);
+        if self.plan.super_seeding {
+            let grid = self.content.as_ref().map(|content| content.metainfo.grid());
+            self.super_seed = grid.map(SuperSeed::new);
+        } else {
+            let config = PeerConfig { upload_only: true, ..(*self.config).clone() };
+            self.configure(now, config);
+        }
         self.part_with_seeds(now);
         self.deadlines.set(Timer::Goal, self.goal_at());
     }

@@ -41,6 +41,8 @@ pub struct TorrentPlan {
     pub offline: bool,
     /// Whether pieces are fetched in order.
     pub sequential: bool,
+    /// Whether it is seeded as if it had nothing, to spread each piece with as little as can be (BEP 16).
+    pub super_seeding: bool,
     /// The numbers of the files that are wanted; `None` is all.
     pub selected: Option<Vec<usize>>,
     /// Announce URLs, in tiers.

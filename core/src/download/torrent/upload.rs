@@ -3,7 +3,7 @@
 use super::choker::ChokePeer;
 use super::{PeerKey, Phase, Timer, Torrent};
 use crate::base::disk::DiskError;
-use crate::base::{Block, BlockData, Instant};
+use crate::base::{Block, BlockData, Instant, PieceIndex};
 use crate::proto::peer::FileSpan;
 use bytes::Bytes;
 use core::time::Duration;
@@ -109,6 +109,27 @@ impl Torrent {
         self.with_files(|files| files.served(now, token));
     }
 
+    /// Shows a peer as many pieces as it may be shown, where the torrent is super-seeded (BEP 16).
+    pub(super) fn show_pieces(&mut self, peer: PeerKey) {
+        let Some(picker) = self.content.as_ref().and_then(|content| content.picker.as_ref()) else { return };
+        let (Some(seed), Some(slot)) = (&mut self.super_seed, self.peers.get_mut(peer)) else { return };
+        let Some(has) = slot.machine.has() else { return };
+        let copies = |piece| picker.availability(piece);
+        let shown: Vec<_> = core::iter::from_fn(|| seed.offer(peer, has, copies, &mut self.rng)).collect();
+        for piece in &shown {
+            slot.machine.have(*piece);
+        }
+        if !shown.is_empty() {
+            self.touch_peer(peer);
+        }
+    }
+
+    /// A peer has got a piece: those who passed it on are shown more.
+    pub(super) fn saw_piece(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
+        let free = self.super_seed.as_mut().map(|seed| seed.saw(now, peer, piece)).unwrap_or_default();
+        free.into_iter().for_each(|peer| self.show_pieces(peer));
+    }
+
     pub(super) fn on_interested(&mut self, now: Instant, interested: bool) {
         // A free slot is not left empty until the next round.
         if interested && self.choker.has_free_slot() {
@@ -135,6 +156,8 @@ impl Torrent {
                 upload_only: slot.machine.is_upload_only(),
             });
         }
+        let waited = self.super_seed.as_mut().map(|seed| seed.wait_no_longer(now)).unwrap_or_default();
+        waited.into_iter().for_each(|peer| self.show_pieces(peer));
         let seeding = self.phase == Phase::Seeding;
         let unchoked = self.choker.round(now, &peers, seeding, &mut self.rng);
         for peer in peers {

@@ -96,6 +96,7 @@ record!(DownloadOptions {
     seed_time,
     selected_files,
     sequential,
+    super_seeding,
     max_peers,
     peers,
     trackers,
