@@ -269,6 +269,16 @@ impl Handle {
         self.shared.with(|engine, now| engine.force_reannounce(now, id))
     }
 
+    /// Asks all trackers of a torrent how many seeders and leechers there are (BEP 48), each at most once a minute;
+    /// [`trackers`](Self::trackers) has the answers when they came.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_peer`](Self::add_peer).
+    pub fn scrape(&self, id: DownloadId) -> Result<()> {
+        self.shared.with(|engine, now| engine.scrape(now, id))
+    }
+
     /// The connected peers of a torrent that runs; empty for all others.
     pub fn peers(&self, id: DownloadId) -> Vec<PeerInfo> {
         self.status(id).and_then(|status| status.peers).unwrap_or_default()

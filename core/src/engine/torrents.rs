@@ -139,6 +139,16 @@ impl Engine {
         self.with_torrent(now, id, "announce", |torrent| torrent.reannounce(now))
     }
 
+    /// Asks all trackers of a torrent how many seeders and leechers there are (BEP 48), each at most once a minute;
+    /// [`trackers`](Self::trackers) has the answers when they came.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_peer`](Self::add_peer).
+    pub fn scrape(&mut self, now: Instant, id: DownloadId) -> Result<()> {
+        self.with_torrent(now, id, "scrape", |torrent| torrent.scrape(now))
+    }
+
     /// The trackers of a torrent that runs, and how they stand.
     pub fn trackers(&self, id: DownloadId) -> Option<Vec<TrackerStatus>> {
         Some(self.entries.get(*self.by_id.get(&id)?)?.torrent()?.trackers())

@@ -494,6 +494,13 @@ impl Torrent {
         self.settle(now);
     }
 
+    /// Asks all trackers how many seeders and leechers there are (BEP 48).
+    pub fn scrape(&mut self, now: Instant) {
+        self.announcer.scrape(now);
+        self.touched.push_back(Child::Announcer);
+        self.settle(now);
+    }
+
     /// One more tracker; says whether it is new.
     pub fn add_tracker(&mut self, now: Instant, url: &str) -> bool {
         let added = self.announcer.add_tracker(now, url, usize::MAX);

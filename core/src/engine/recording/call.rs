@@ -58,6 +58,11 @@ pub enum Call {
         /// Its announce URL.
         url: String,
     },
+    /// [`Engine::scrape`]
+    Scrape {
+        /// Which.
+        id: DownloadId,
+    },
     /// [`Engine::force_reannounce`]
     Reannounce {
         /// Which.
@@ -133,6 +138,7 @@ impl Call {
             Self::AddMagnet { uri, options, reply } => drop(engine.add_magnet(now, &uri, *options, reply)),
             Self::AddPeer { id, address } => drop(engine.add_peer(now, id, address)),
             Self::AddTracker { id, url } => drop(engine.add_tracker(now, id, &url)),
+            Self::Scrape { id } => drop(engine.scrape(now, id)),
             Self::Reannounce { id } => drop(engine.force_reannounce(now, id)),
             Self::Pause { id, reply } => engine.pause(now, id, reply),
             Self::Resume { id, reply } => engine.resume(now, id, reply),
@@ -201,6 +207,7 @@ choice!(Call {
     14 => AddPeer { id, address },
     15 => AddTracker { id, url },
     16 => Reannounce { id },
+    24 => Scrape { id },
 });
 
 impl<T: Field> Field for Box<T> {

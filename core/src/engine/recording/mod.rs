@@ -220,6 +220,16 @@ impl RecordedEngine {
         self.engine.force_reannounce(now, id)
     }
 
+    /// [`Engine::scrape`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn scrape(&mut self, now: Instant, id: DownloadId) -> Result<()> {
+        self.record(now, || Call::Scrape { id });
+        self.engine.scrape(now, id)
+    }
+
     /// [`Engine::pause`]
     pub fn pause(&mut self, now: Instant, id: DownloadId, reply: Token) {
         self.record(now, || Call::Pause { id, reply });
