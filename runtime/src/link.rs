@@ -387,7 +387,7 @@ impl<S: Socket> Link<S> {
             return Poll::Ready(Err(ErrorKind::NotFound.into()));
         };
         let step = part.step(MAX_STEP);
-        if !self.reading && self.tls.is_none() && part.is_in_memory(step) {
+        if !self.reading && self.tls.is_none() && lent.is_in_memory(part.offset, step) {
             match ready!(self.socket.poll_send_file(cx, lent.file(), part.offset, step)) {
                 Ok(0) => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
                 Err(error) if is_unsupported(&error) => {}

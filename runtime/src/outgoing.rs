@@ -128,27 +128,6 @@ impl FilePart {
     pub(crate) fn step(&self, most: usize) -> usize {
         most.min(self.len as usize)
     }
-
-    /// Whether the first and the last of these bytes are in memory, so that sending them waits for no disk. What lies
-    /// between was read with them, unless memory is short; then one step of waiting is what it costs.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn is_in_memory(&self, len: usize) -> bool {
-        use rustix::io::{ReadWriteFlags, preadv2};
-        use std::io::IoSliceMut;
-        let Some(lent) = &self.file else { return false };
-        let has = |offset| {
-            let (mut byte, flags) = ([0], ReadWriteFlags::NOWAIT);
-            // A file system that cannot tell is asked by way of the disk threads.
-            preadv2(lent.file(), &mut [IoSliceMut::new(&mut byte)], offset, flags) == Ok(1)
-        };
-        has(self.offset) && has(self.offset + len.saturating_sub(1) as u64)
-    }
-
-    /// Nobody can tell, so the disk threads read.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn is_in_memory(&self, _len: usize) -> bool {
-        false
-    }
 }
 
 /// How many queued pieces are written at once.

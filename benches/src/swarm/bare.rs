@@ -16,8 +16,8 @@ use std::sync::Arc;
 const BLOCK: u32 = 16 << 10;
 /// What stands before the bytes of a block: the length of the message, 7, the piece, the place in it.
 const BLOCK_HEAD: usize = 13;
-/// Requests that a leecher has under way at most: 8 MiB.
-const REQUESTS: u32 = 512;
+/// Requests that a leecher has under way at most: as many as everybody keeps (BEP 10, `reqq`).
+const REQUESTS: u32 = 250;
 
 /// A torrent of one file, as far as these peers know it.
 struct Torrent {

@@ -1,5 +1,6 @@
 //! Files lent to links, which send from them.
 
+use super::perform::Medium;
 use super::{DiskExecutor, FileSlot, Job, Reader};
 use gosh_dl_core::base::disk::{DiskOp, DiskResult, FileKey};
 use gosh_dl_core::engine::DiskKey;
@@ -10,12 +11,39 @@ use std::sync::{Arc, OnceLock, Weak};
 /// A file that core has opened, for reading. It can be read even after core has closed, renamed or removed it, but its
 /// lock goes when core closes it, so that a slow reader keeps nobody from opening it again.
 #[derive(Clone, Debug)]
-pub struct LentFile(Arc<File>);
+pub struct LentFile(Arc<OpenFile>);
+
+/// A file that is open, with what is asked of it often.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) file: File,
+    pub(super) medium: Medium,
+}
 
 impl LentFile {
     /// The file.
     pub fn file(&self) -> &File {
-        &self.0
+        &self.0.file
+    }
+
+    /// Whether the first and the last of these bytes are in memory, so that sending them waits for no disk. What lies
+    /// between was read with them, unless memory is short; then one step of waiting is what it costs.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_in_memory(&self, offset: u64, len: usize) -> bool {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let has = |offset| {
+            let (mut byte, flags) = ([0], ReadWriteFlags::NOWAIT);
+            // A file system that cannot tell is asked by way of the disk threads.
+            preadv2(self.file(), &mut [std::io::IoSliceMut::new(&mut byte)], offset, flags) == Ok(1)
+        };
+        // A file system that is memory has no answer to that question.
+        self.0.medium == Medium::Memory || has(offset) && has(offset + len.saturating_sub(1) as u64)
+    }
+
+    /// Nobody can tell, so the disk threads read.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn is_in_memory(&self, _offset: u64, _len: usize) -> bool {
+        false
     }
 }
 

@@ -16,7 +16,6 @@ mod unix;
 use gosh_dl_core::base::disk::{DirKey, DiskErrorKind, DiskOp, DiskResult, FileKey, HashAlgorithm, HashKey};
 use gosh_dl_core::engine::DiskKey;
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -194,7 +193,7 @@ struct DirSlot {
 
 /// A file from the moment its opening is asked for.
 struct FileSlot {
-    file: OnceLock<Arc<File>>,
+    file: OnceLock<Arc<lend::OpenFile>>,
     closed: AtomicBool,
     shared: std::sync::Weak<Shared>,
 }
@@ -204,7 +203,7 @@ impl Drop for FileSlot {
         let file = self.file.take().map(Arc::try_unwrap);
         if let Some(Err(lent)) = file.filter(|_| *self.closed.get_mut()) {
             // It stays readable, without its lock. Where there is none, this fails.
-            let _unlocked = lent.unlock();
+            let _unlocked = lent.file.unlock();
         }
         if let Some(shared) = self.shared.upgrade().filter(|_| *self.closed.get_mut()) {
             let mut closing = shared.closing.lock().unwrap_or_else(PoisonError::into_inner);

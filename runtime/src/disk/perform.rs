@@ -1,6 +1,7 @@
 //! How each operation is performed.
 
 use super::error::disk_error;
+use super::lend::OpenFile;
 use super::{DirSlot, FileSlot, Job, Shared, digest, platform};
 use bytes::{Bytes, BytesMut};
 use gosh_dl_core::base::FileName;
@@ -78,7 +79,11 @@ impl Named {
     }
 
     fn file(&self) -> Result<&File, DiskErrorKind> {
-        self.file.as_ref().and_then(|slot| slot.file.get()).map(|file| &**file).ok_or(DiskErrorKind::NotFound)
+        self.file
+            .as_ref()
+            .and_then(|slot| slot.file.get())
+            .map(|open| &open.file)
+            .ok_or(DiskErrorKind::NotFound)
     }
 
     fn open_dir(&self, path: &std::path::Path) -> DiskResult {
@@ -132,9 +137,9 @@ impl Named {
             return Err(DiskErrorKind::NotFound.into());
         }
         let stat = platform::stat(&file).map_err(lift)?;
-        let local = platform::is_local(&file);
-        let _already = slot.file.set(Arc::new(file));
-        Ok(DiskOk::Opened { stat, local })
+        let medium = platform::medium(&file);
+        let _already = slot.file.set(Arc::new(OpenFile { file, medium }));
+        Ok(DiskOk::Opened { stat, local: medium != Medium::Remote })
     }
 
     fn allocate(&self, len: u64, mode: AllocationMode) -> DiskResult {
@@ -233,6 +238,17 @@ fn done(result: io::Result<()>) -> DiskResult {
 
 fn lift(error: impl Into<io::Error>) -> DiskError {
     disk_error(&error.into())
+}
+
+/// What lies under a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// A network, or another process: data may be lost without a power cut.
+    Remote,
+    /// A device whose page cache is this machine's.
+    Local,
+    /// Memory, and nothing else (it may be swapped out, as all memory).
+    Memory,
 }
 
 /// A stat from its parts.

@@ -5,7 +5,7 @@
 //! replacing checks first; there is no file identity, so a file is recognised by its name alone; and directories are
 //! not synced.
 
-use super::perform::file_stat;
+use super::perform::{Medium, file_stat};
 use bytes::Bytes;
 use gosh_dl_core::base::FileName;
 use gosh_dl_core::base::disk::{FileStat, OpenMode};
@@ -94,8 +94,8 @@ fn from_metadata(metadata: &Metadata) -> FileStat {
     file_stat(0, 0, metadata.len(), metadata.is_file())
 }
 
-pub(super) fn is_local(_file: &File) -> bool {
-    false
+pub(super) fn medium(_file: &File) -> Medium {
+    Medium::Remote
 }
 
 pub(super) fn allocate(_file: &File, _len: u64) -> io::Result<()> {

@@ -1,11 +1,13 @@
 //! Every operation against a real directory.
 
+use super::perform::Medium;
 use super::*;
 use bytes::Bytes;
 use gosh_dl_core::base::FileName;
 use gosh_dl_core::base::disk::{
     AllocationMode, Digest, DiskError, DiskOk, FileRange, FileStat, HashAlgorithm, HashInput, OpenMode,
 };
+use std::fs::File;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 use std::sync::mpsc;
@@ -22,12 +24,16 @@ const FILE: FileKey = FileKey(1);
 
 impl Fixture {
     fn new() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    fn within(dir: tempfile::TempDir) -> Self {
         let (sender, results) = mpsc::channel();
         let sender = Mutex::new(sender);
         let disk = DiskExecutor::new(Arc::new(move |key, result| {
             let _ = sender.lock().unwrap().send((key, result));
         }));
-        let mut fixture = Self { disk, results, dir: tempfile::tempdir().unwrap(), next: 0 };
+        let mut fixture = Self { disk, results, dir, next: 0 };
         let path = fixture.dir.path().to_owned();
         fixture.run(DiskOp::OpenDir { dir: DIR, path }).unwrap();
         fixture
@@ -420,7 +426,7 @@ fn the_portable_files_do_the_same() {
     assert_eq!(portable::read_at(&file, 2, &mut read).unwrap(), 4);
     assert_eq!(&read[..4], b"\0abc");
     assert_eq!(portable::stat(&file).unwrap().len, 6);
-    assert!(!portable::is_local(&file) && portable::allocate(&file, 1).is_err());
+    assert!(portable::medium(&file) == Medium::Remote && portable::allocate(&file, 1).is_err());
     assert_eq!(
         (handle.make_dir(&name("sub")).unwrap(), handle.make_dir(&name("sub")).unwrap()),
         (true, false)
@@ -561,4 +567,18 @@ fn what_is_opened_for_reading_needs_no_permission_to_write_and_no_lock() {
     symlink("f", fixture.path("link")).unwrap();
     assert_eq!(fixture.open(FileKey(3), "link", OpenMode::ReadOnly), Err(DiskErrorKind::NotRegular));
     fixture.run(DiskOp::Sync { file: FileKey(2) }).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_system_that_is_memory_has_everything_in_memory() {
+    let place = Path::new("/dev/shm");
+    if !place.is_dir() {
+        return;
+    }
+    let mut fixture = Fixture::within(tempfile::tempdir_in(place).unwrap());
+    fixture.create("file");
+    let data = vec![Bytes::from(vec![7; 100_000])];
+    fixture.run(DiskOp::Write { file: FILE, offset: 0, data }).unwrap();
+    assert!(fixture.disk.lend(FILE).unwrap().is_in_memory(16_384, 65_536));
 }

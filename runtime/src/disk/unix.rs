@@ -1,6 +1,6 @@
 //! Files on Unix: everything below a directory handle, nothing through a link.
 
-use super::perform::file_stat;
+use super::perform::{Medium, file_stat};
 use bytes::Bytes;
 use gosh_dl_core::base::FileName;
 use gosh_dl_core::base::disk::{FileStat, OpenMode};
@@ -120,19 +120,28 @@ fn from_stat(stat: &rustix::fs::Stat) -> FileStat {
     file_stat(stat.st_dev as u64, stat.st_ino as u64, u64::try_from(stat.st_size).unwrap_or(0), regular)
 }
 
-/// Whether the page cache of this machine holds what was written: on a network file system, or one that another
-/// process serves, data may be lost without a power cut.
+/// What the file system is.
 #[cfg(target_os = "linux")]
-pub(super) fn is_local(file: &File) -> bool {
-    let Ok(stat) = rustix::fs::fstatfs(file) else { return false };
+pub(super) fn medium(file: &File) -> Medium {
+    let Ok(stat) = rustix::fs::fstatfs(file) else { return Medium::Remote };
     // The kernel's magic numbers are 32 bits; the type of the field varies by architecture.
-    !REMOTE.contains(&(stat.f_type as u32))
+    match stat.f_type as u32 {
+        magic if REMOTE.contains(&magic) => Medium::Remote,
+        magic if MEMORY.contains(&magic) => Medium::Memory,
+        _ => Medium::Local,
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_local(_file: &File) -> bool {
-    false
+pub(super) fn medium(_file: &File) -> Medium {
+    Medium::Remote
 }
+
+#[cfg(target_os = "linux")]
+const MEMORY: [u32; 2] = [
+    0x0102_1994, // tmpfs
+    0x8584_58F6, // ramfs
+];
 
 #[cfg(target_os = "linux")]
 const REMOTE: [u32; 14] = [
