@@ -7,6 +7,7 @@ use gosh_dl_core::base::disk::{
 use gosh_dl_core::base::link::LinkKey;
 use gosh_dl_core::base::{FileName, Instant, LinkError, LinkInput, LinkOutput, RangeSet, Rng, WallClock};
 use gosh_dl_core::download::http::{HttpDownload, HttpPlan, HttpSaved, Output, Phase, SlotKey, Start};
+use gosh_dl_core::download::lease::{self, Lease};
 use gosh_dl_core::download::target::{DiskTag, Part, TargetPlan};
 use gosh_dl_core::download::{ConflictPolicy, OnChange};
 use gosh_dl_core::proto::http::{Connection, ConnectionConfig};
@@ -86,26 +87,32 @@ impl Play {
     fn words(&mut self, output: Output) -> String {
         match output {
             Output::Forgotten => "forgotten".to_owned(),
-            Output::Lease { slot, origin } => {
-                self.slot = Some(slot);
-                format!("lease {origin}")
-            }
-            Output::Unlease { origin, .. } => format!("unlease {origin}"),
-            Output::Release { connection, .. } => {
-                format!("release {}", if connection.is_idle() { "idle" } else { "closed" })
-            }
-            Output::Link(_, LinkOutput::Send(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
-            Output::Link(_, LinkOutput::Credit(bytes)) => format!("credit {bytes}"),
-            Output::Link(_, LinkOutput::SendFile { file, offset, len }) => {
-                format!("send {len} at {offset} of {file:?}")
-            }
-            Output::Link(_, LinkOutput::Close) => "hang up".to_owned(),
+            Output::Lease(output) => self.lease_words(output),
             Output::Disk(_, DiskOp::Close { .. }) => "disk Close".to_owned(),
             Output::Disk(tag, _) => format!("disk {tag:?}"),
             Output::Record => "record".to_owned(),
             Output::Durable => "durable".to_owned(),
             Output::Pace { origin, .. } => format!("pace {origin}"),
             Output::Ended(end) => format!("ended {end:?}"),
+        }
+    }
+
+    fn lease_words(&mut self, output: lease::Output<SlotKey>) -> String {
+        match output {
+            lease::Output::Lease { slot, to } => {
+                self.slot = Some(slot);
+                format!("lease {}", to.origin)
+            }
+            lease::Output::Unlease { to, .. } => format!("unlease {}", to.origin),
+            lease::Output::Release(lease) => {
+                format!("release {}", if lease.connection.is_idle() { "idle" } else { "closed" })
+            }
+            lease::Output::Link(_, LinkOutput::Send(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+            lease::Output::Link(_, LinkOutput::Credit(bytes)) => format!("credit {bytes}"),
+            lease::Output::Link(_, LinkOutput::SendFile { file, offset, len }) => {
+                format!("send {len} at {offset} of {file:?}")
+            }
+            lease::Output::Link(_, LinkOutput::Close) => "hang up".to_owned(),
         }
     }
 
@@ -116,7 +123,8 @@ impl Play {
         let config =
             ConnectionConfig { read_timeout: Duration::from_secs(60), keep_alive: Duration::from_secs(15) };
         let connection = Box::new(Connection::new(NOW, config));
-        self.download.leased(NOW, slot, LinkKey::from_u64(self.links), connection, false);
+        let lease = Lease { link: LinkKey::from_u64(self.links), connection, reused: false };
+        self.download.leased(NOW, slot, lease);
         self.download.grant(NOW, slot, 1 << 20);
         let said = self.said();
         assert_eq!(said.last().map(String::as_str), Some("credit 1048576"));

@@ -6,6 +6,7 @@ pub mod end;
 pub mod error;
 pub mod http;
 pub mod id;
+pub mod lease;
 pub mod options;
 pub mod target;
 pub mod torrent;
@@ -14,6 +15,7 @@ pub use backoff::Backoff;
 pub use end::End;
 pub use error::DownloadError;
 pub use id::DownloadId;
+pub use lease::{Destination, Lease};
 pub use options::{
     ConflictPolicy, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange, ParseChecksumError,
 };

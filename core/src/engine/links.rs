@@ -10,7 +10,7 @@ use super::io::{LinkKey, QueryKey, TlsRequest};
 use crate::base::link::ResolveError;
 use crate::base::mutants::{self, Mutant};
 use crate::base::{Deadlines, Instant, Key, LinkInput, LinkOutput, Reach, Slab};
-use crate::download::DownloadError;
+use crate::download::{Destination, DownloadError, Lease};
 use crate::proto::http::{self, Connection, ConnectionConfig};
 use crate::wire::http::Origin;
 use core::net::{IpAddr, SocketAddr};
@@ -25,6 +25,8 @@ pub(super) struct Links<W> {
     links: Slab<Link<W>>,
     dials: Slab<Dial>,
     hosts: Slab<Host<W>>,
+    /// Connections of one origin that may lead to different addresses have nothing in common: what was dialled for one
+    /// must not serve the other.
     by_destination: BTreeMap<Destination, Key<Host<W>>>,
     /// How many links there are to each host name, whatever the port.
     open: BTreeMap<Arc<str>, usize>,
@@ -34,14 +36,6 @@ pub(super) struct Links<W> {
     next_query: u64,
     deadlines: Deadlines<Timer>,
     outputs: VecDeque<Output<W>>,
-}
-
-/// What a connection leads to. Connections of one origin that may lead to different addresses have nothing in common: what
-/// was dialled for one must not serve the other.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Destination {
-    pub(super) origin: Origin,
-    pub(super) reach: Reach,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +62,7 @@ pub(super) enum Output<W> {
     /// The connection that `who` waits for.
     Leased {
         who: W,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
+        lease: Lease,
     },
     /// There is none for `who`.
     Failed {
@@ -159,17 +151,17 @@ impl<W: Copy + PartialEq> Links<W> {
     }
 
     /// `who` does not want one any more.
-    pub(super) fn unlease(&mut self, now: Instant, origin: &Origin, who: W) {
-        for host in self.hosts_of(origin) {
-            if let Some(entry) = self.hosts.get_mut(host) {
-                entry.waiting.retain(|waiting| *waiting != who);
-            }
-            self.forget_unused(now, host);
+    pub(super) fn unlease(&mut self, now: Instant, destination: &Destination, who: W) {
+        let host = self.host(destination);
+        if let Some(entry) = self.hosts.get_mut(host) {
+            entry.waiting.retain(|waiting| *waiting != who);
         }
+        self.forget_unused(now, host);
     }
 
     /// An exchange is over: its connection serves the next one, unless it is closed.
-    pub(super) fn release(&mut self, now: Instant, link: LinkKey, connection: Box<Connection>) {
+    pub(super) fn release(&mut self, now: Instant, lease: Lease) {
+        let Lease { link, connection, .. } = lease;
         let Some(entry) = self.links.get_mut(as_slab(link)) else { return };
         let host = entry.destination.as_ref().and_then(|destination| self.by_destination.get(destination));
         let Some(host) = host.copied() else { return };
@@ -187,20 +179,20 @@ impl<W: Copy + PartialEq> Links<W> {
     }
 
     /// The connection that `who` was given must not be used: there will be a new one.
-    pub(super) fn decline(&mut self, now: Instant, link: LinkKey, mut connection: Box<Connection>, who: W) {
-        let entry = self.links.get(as_slab(link));
+    pub(super) fn decline(&mut self, now: Instant, mut lease: Lease, who: W) {
+        let entry = self.links.get(as_slab(lease.link));
         let Some(destination) = entry.and_then(|entry| entry.destination.clone()) else { return };
-        connection.close(now);
-        while let Some(output) = connection.poll_output() {
+        lease.connection.close(now);
+        while let Some(output) = lease.connection.poll_output() {
             if let http::Output::Link(output) = output {
-                self.outputs.push_back(Output::Link(link, output));
+                self.outputs.push_back(Output::Link(lease.link, output));
             }
         }
         let host = self.host(&destination);
         if let Some(entry) = self.hosts.get_mut(host) {
             entry.waiting.push_front(who);
         }
-        self.release(now, link, connection);
+        self.release(now, lease);
     }
 
     /// Nothing may be asked of `origin` before `until`.
@@ -249,15 +241,7 @@ impl<W: Copy + PartialEq> Links<W> {
         }
     }
 
-    /// A link to a peer is not wanted.
-    pub(super) fn hang_up(&mut self, link: LinkKey) {
-        if self.links.contains(as_slab(link)) {
-            self.outputs.push_back(Output::Link(link, LinkOutput::Close));
-            self.remove_link(link);
-        }
-    }
-
-    /// A link to a peer is closed.
+    /// A link to a peer is closed, or being closed.
     pub(super) fn forget(&mut self, link: LinkKey) {
         self.remove_link(link);
     }
@@ -426,7 +410,7 @@ impl<W: Copy + PartialEq> Links<W> {
             core::mem::replace(&mut entry.state, LinkState::Leased { who })
         {
             self.leased += 1;
-            self.outputs.push_back(Output::Leased { who, link, connection, reused: true });
+            self.outputs.push_back(Output::Leased { who, lease: Lease { link, connection, reused: true } });
         }
     }
 

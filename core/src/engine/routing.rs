@@ -7,20 +7,20 @@ use super::error::EngineError;
 use super::event::DownloadEvent;
 use super::io::{Answer, BatchKey, DiskKey, LinkKey, Output};
 use super::journal::{Then, store_failed};
-use super::links::{self, Destination};
+use super::links;
 use super::machine::{DiskOwner, Engine, Who};
 use super::record::{encode_id, encode_progress, encode_torrent};
 use super::status::DownloadState;
 use super::torrents::Mode;
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::store::{StoreError, StoreOp, Table};
-use crate::base::{Instant, LinkInput, RangeSet, Reach};
+use crate::base::{Instant, LinkInput, RangeSet};
 use crate::download::check;
 use crate::download::http::{self, HttpDownload, HttpSaved, Start};
+use crate::download::lease::{self, Lease};
 use crate::download::target::{self, DiskTag, Part};
 use crate::download::torrent;
 use crate::download::{DownloadError, DownloadId};
-use crate::proto::http::Connection;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -358,15 +358,9 @@ impl Engine {
 
     fn on_http(&mut self, now: Instant, key: EntryKey, output: http::Output) {
         match output {
-            http::Output::Lease { slot, origin } => {
-                let destination = Destination { origin, reach: Reach::Anywhere };
-                self.links.lease(now, &destination, Who::Http { entry: key, slot });
+            http::Output::Lease(lease) => {
+                self.on_lease(now, lease.map(|slot| Who::Http { entry: key, slot }));
             }
-            http::Output::Unlease { slot, origin } => {
-                self.links.unlease(now, &origin, Who::Http { entry: key, slot })
-            }
-            http::Output::Release { link, connection } => self.links.release(now, link, connection),
-            http::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
             http::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
             http::Output::Record => {
                 self.save(key);
@@ -418,9 +412,7 @@ impl Engine {
                 self.outputs.push_back(Output::Connect { link, to, from, tls })
             }
             links::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
-            links::Output::Leased { who, link, connection, reused } => {
-                self.on_leased(now, who, link, connection, reused);
-            }
+            links::Output::Leased { who, lease } => self.on_leased(now, who, lease),
             links::Output::Failed { who, error } => self.on_lease_failed(now, who, error),
             links::Output::Resolved { who, result } => {
                 if let Who::Torrent { entry, lane } = who
@@ -434,32 +426,35 @@ impl Engine {
         }
     }
 
-    fn on_leased(
-        &mut self,
-        now: Instant,
-        who: Who,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
-    ) {
+    /// A download asks for a connection, or does something with one.
+    pub(super) fn on_lease(&mut self, now: Instant, output: lease::Output<Who>) {
+        match output {
+            lease::Output::Lease { slot, to } => self.links.lease(now, &to, slot),
+            lease::Output::Unlease { slot, to } => self.links.unlease(now, &to, slot),
+            lease::Output::Release(lease) => self.links.release(now, lease),
+            lease::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
+        }
+    }
+
+    fn on_leased(&mut self, now: Instant, who: Who, lease: Lease) {
         let (Who::Http { entry: key, .. } | Who::Torrent { entry: key, .. }) = who else { return };
         let links = self.links.leased();
         if let Some(entry) = self.entries.get(key)
-            && self.flow.is_too_free(links, connection.credit(), &entry.bucket)
+            && self.flow.is_too_free(links, lease.connection.credit(), &entry.bucket)
         {
-            self.links.decline(now, link, connection, who);
+            self.links.decline(now, lease, who);
             self.touch(key);
             return;
         }
         let running = self.entries.get_mut(key).and_then(|entry| entry.running.as_mut());
         match (running, who) {
             (Some(Running::Http(download)), Who::Http { slot, .. }) => {
-                download.leased(now, slot, link, connection, reused);
+                download.leased(now, slot, lease);
             }
             (Some(Running::Torrent(torrent)), Who::Torrent { lane, .. }) => {
-                torrent.leased(now, lane, link, connection, reused);
+                torrent.leased(now, lane, lease);
             }
-            _ => self.links.release(now, link, connection),
+            _ => self.links.release(now, lease),
         }
         self.touch(key);
     }

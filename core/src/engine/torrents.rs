@@ -5,12 +5,11 @@ use super::error::{EngineError, Result};
 use super::event::DownloadEvent;
 use super::io::{Answer, ArrivalKey, ListenerKey, Output, Token, UdpKey};
 use super::journal::Then;
-use super::links::Destination;
 use super::machine::{DiskOwner, Engine, Who};
 use super::record::{DownloadRecord, SavedState};
 use super::status::{DownloadState, VerifyReport};
 use super::swarm::{Greeted, ListenPlan};
-use crate::base::{Instant, LinkError, PeerId};
+use crate::base::{Instant, LinkError, LinkOutput, PeerId};
 use crate::download::torrent::announcer::TrackerStatus;
 use crate::download::torrent::{self, Goal, Lane, Torrent, TorrentPlan, TorrentStart, WebSeedView};
 use crate::download::{DownloadId, DownloadOptions};
@@ -258,11 +257,7 @@ impl Engine {
                 self.swarm.peer_went();
                 self.links.forget(link);
             }
-            torrent::Output::Lease { lane, origin, reach } => {
-                self.links.lease(now, &Destination { origin, reach }, who(lane));
-            }
-            torrent::Output::Unlease { lane, origin } => self.links.unlease(now, &origin, who(lane)),
-            torrent::Output::Release { link, connection } => self.links.release(now, link, connection),
+            torrent::Output::Lease(lease) => self.on_lease(now, lease.map(who)),
             torrent::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
             torrent::Output::Resolve { lane, host } => self.links.resolve(who(lane), host),
             torrent::Output::Datagram { to, bytes } => {
@@ -444,7 +439,10 @@ impl Engine {
                         self.swarm.peer_came();
                         self.links.hand_over(link, Who::Torrent { entry, lane: Lane::Peer(peer) });
                     }
-                    None => self.links.hang_up(link),
+                    None => {
+                        self.outputs.push_back(Output::Link { link, output: LinkOutput::Close });
+                        self.links.forget(link);
+                    }
                 }
                 self.touch(entry);
             }

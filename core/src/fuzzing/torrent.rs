@@ -2,6 +2,7 @@
 
 use super::check_name;
 use crate::base::{FileName, InfoHash, Instant, Key, LinkError, LinkInput, PieceIndex, Rng};
+use crate::download::lease::{self, Lease};
 use crate::download::torrent::layout::Layout;
 use crate::download::torrent::web_seed::requests::{Part, next_part, url_of};
 use crate::download::torrent::web_seed::{Kind, Output, SlotKey, WebSeed, WebSeedPlan};
@@ -200,9 +201,9 @@ fn exchange(plan: &WebSeedPlan, first: PieceIndex, count: u32, answer: &[u8], st
     let mut listen = |seed: &mut WebSeed, slot: &mut Option<SlotKey>| {
         while let Some(output) = seed.poll_output() {
             match output {
-                Output::Lease { slot: new, .. } => *slot = Some(new),
-                Output::Release { .. } => *slot = None,
-                Output::Link(..) | Output::Unlease { .. } => {}
+                Output::Lease(lease::Output::Lease { slot: new, .. }) => *slot = Some(new),
+                Output::Lease(lease::Output::Release(_)) => *slot = None,
+                Output::Lease(_) => {}
                 Output::Block(block, data) => said.push(format!("{block:?} {:?}", data.into_bytes())),
                 other => said.push(format!("{other:?}")),
             }
@@ -212,7 +213,8 @@ fn exchange(plan: &WebSeedPlan, first: PieceIndex, count: u32, answer: &[u8], st
     if let Some(mut asked) = slot {
         let time = Duration::from_secs(9);
         let connection = Connection::new(now, ConnectionConfig { read_timeout: time, keep_alive: time });
-        seed.leased(now, asked, Key::from_u64(1), Box::new(connection), false);
+        let connection = Box::new(connection);
+        seed.leased(now, asked, Lease { link: Key::from_u64(1), connection, reused: false });
         seed.grant(now, asked, u32::MAX);
         for bytes in answer.chunks(step) {
             seed.handle_link(now, asked, LinkInput::Data(BytesMut::from(bytes)));

@@ -3,6 +3,7 @@
 use crate::base::link::LinkKey;
 use crate::base::{InfoHash, Instant, LinkError, LinkInput, LinkOutput, PeerId, ResolveError, Rng};
 use crate::download::DownloadError;
+use crate::download::lease::{self, Lease};
 use crate::download::torrent::announcer::{
     AnnouncePlan, Announcer, MAX_TRACKERS, Output, STOP_TIME, SlotKey, Totals,
 };
@@ -213,13 +214,15 @@ impl World {
 
     fn on_output(&mut self, output: Output) {
         match output {
-            Output::Lease { slot, .. } => self.leases.push(slot),
-            Output::Unlease { slot, .. } => {
+            Output::Lease(lease::Output::Lease { slot, .. }) => self.leases.push(slot),
+            Output::Lease(lease::Output::Unlease { slot, .. }) => {
                 let place = self.leases.iter().position(|lease| *lease == slot);
                 assert!(place.map(|place| self.leases.remove(place)).is_some(), "it waits for none");
             }
-            Output::Release { link, .. } => assert!(self.links.remove(&link).is_some(), "it has none"),
-            Output::Link(link, output) => {
+            Output::Lease(lease::Output::Release(lease)) => {
+                assert!(self.links.remove(&lease.link).is_some(), "it has none");
+            }
+            Output::Lease(lease::Output::Link(link, output)) => {
                 assert!(self.links.contains_key(&link), "it has none");
                 if let LinkOutput::Send(bytes) = output {
                     assert!(bytes.starts_with(b"GET /") && bytes.ends_with(b"\r\n\r\n"));
@@ -258,7 +261,8 @@ impl World {
         let timeout = Duration::from_secs(30);
         let config = ConnectionConfig { read_timeout: timeout, keep_alive: timeout };
         let connection = Box::new(Connection::new(self.now, config));
-        self.announcer.leased(self.now, slot, link, connection, reused % 2 == 1);
+        let lease = Lease { link, connection, reused: reused % 2 == 1 };
+        self.announcer.leased(self.now, slot, lease);
         self.announcer.grant(self.now, slot, 1 << 20);
     }
 

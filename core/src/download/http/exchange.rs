@@ -5,10 +5,11 @@ use super::plan::MAX_DRAIN;
 use super::response::{Expectation, Verdict, judge, same_file};
 use super::segments::{Pace, Segments};
 use super::{HttpDownload, Output, Phase, SlotKey};
-use crate::base::link::{LinkKey, ResolveError};
+use crate::base::link::ResolveError;
 use crate::base::{FileName, Instant, LinkError, RangeSet, RateMeter};
 use crate::download::error::{BadResponse, DownloadError};
-use crate::proto::http::{self as proto, CloseReason, Connection};
+use crate::download::lease::{self, Lease};
+use crate::proto::http::{self as proto, CloseReason};
 use crate::wire::http::{HttpUrl, Origin, ResponseHead};
 use bytes::Bytes;
 use core::ops::Range;
@@ -32,19 +33,12 @@ pub struct Slot {
     bytes: u64,
 }
 
-/// A connection on loan.
-#[derive(Debug)]
-pub(super) struct Lease {
-    pub(super) link: LinkKey,
-    pub(super) connection: Box<Connection>,
-}
-
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Waiting for a connection.
     Leasing,
     /// The request is under way.
-    Asking { expected: Expectation, reused: bool },
+    Asking { expected: Expectation },
     /// The answer's body arrives; the next byte belongs at `next`, the last before `covers`.
     Receiving { next: u64, covers: u64 },
     /// The answer is not wanted, but its connection is: at most so many bytes are thrown away.
@@ -68,8 +62,8 @@ impl Slot {
         }
     }
 
-    pub(super) fn begin(&mut self, now: Instant, lease: Lease, expected: Expectation, reused: bool) {
-        self.stage = Stage::Asking { expected, reused };
+    pub(super) fn begin(&mut self, now: Instant, lease: Lease, expected: Expectation) {
+        self.stage = Stage::Asking { expected };
         self.lease = Some(lease);
         self.began = now;
         self.last_data = now;
@@ -159,7 +153,9 @@ impl HttpDownload {
             let link = lease.link;
             let Some(output) = lease.connection.poll_output() else { return };
             match output {
-                proto::Output::Link(output) => self.outputs.push_back(Output::Link(link, output)),
+                proto::Output::Link(output) => {
+                    self.outputs.push_back(Output::Lease(lease::Output::Link(link, output)));
+                }
                 proto::Output::Head(head) => self.on_head(now, key, &head),
                 proto::Output::Body(bytes) => self.on_body(now, key, bytes),
                 proto::Output::End => self.on_end(now, key),
@@ -170,7 +166,7 @@ impl HttpDownload {
 
     fn on_head(&mut self, now: Instant, key: SlotKey, head: &ResponseHead) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let Stage::Asking { expected, .. } = &slot.stage else { return };
+        let Stage::Asking { expected } = &slot.stage else { return };
         let (expected, index) = (expected.clone(), slot.mirror);
         let rtt = now - slot.began;
         slot.last_data = now;
@@ -454,20 +450,17 @@ impl HttpDownload {
 
     /// Gives the connection back and forgets the exchange.
     fn release(&mut self, key: SlotKey) {
-        let Some(lease) = self.remove_slot(key).and_then(Slot::into_lease) else { return };
-        let Lease { link, mut connection } = lease;
-        while let Some(output) = connection.poll_output() {
-            if let proto::Output::Link(output) = output {
-                self.outputs.push_back(Output::Link(link, output));
-            }
+        if let Some(lease) = self.remove_slot(key).and_then(Slot::into_lease) {
+            self.give_back(lease);
         }
-        self.outputs.push_back(Output::Release { link, connection });
     }
 
     fn on_closed(&mut self, now: Instant, key: SlotKey, reason: CloseReason) {
         let Some(slot) = self.slots.get(key) else { return };
         let url = self.mirrors.at(slot.mirror).url.clone();
-        let stale = matches!(slot.stage, Stage::Asking { reused: true, .. })
+        let reused = slot.lease().is_some_and(|lease| lease.reused);
+        let stale = reused
+            && matches!(slot.stage, Stage::Asking { .. })
             && matches!(reason, CloseReason::Link(LinkError::Eof | LinkError::Reset | LinkError::Truncated));
         let received = matches!(slot.stage, Stage::Receiving { .. });
         let unwanted = matches!(slot.stage, Stage::Draining { .. });

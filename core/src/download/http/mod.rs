@@ -22,10 +22,10 @@ use self::ramp::Ramp;
 use self::segments::Segments;
 use super::End;
 use super::error::DownloadError;
+use super::lease::{self, Lease};
 use super::target::{self, DiskTag, Part, Target};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
-use crate::base::link::LinkKey;
-use crate::base::{FileName, Instant, Key, LinkInput, LinkOutput, RangeSet, RateMeter, Rng, Slab, WallClock};
+use crate::base::{FileName, Instant, Key, LinkInput, RangeSet, RateMeter, Rng, Slab, WallClock};
 use crate::proto::http::Connection;
 use crate::wire::http::{Origin, Validator};
 use core::time::Duration;
@@ -38,29 +38,8 @@ pub type SlotKey = Key<Slot>;
 /// What a download asks for.
 #[derive(Debug)]
 pub enum Output {
-    /// A connection to `origin` for one exchange; [`HttpDownload::leased`] or [`HttpDownload::lease_failed`] answers.
-    Lease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-    },
-    /// The connection is not wanted any more.
-    Unlease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-    },
-    /// The exchange is over: the connection is idle or closed.
-    Release {
-        /// The link under it.
-        link: LinkKey,
-        /// The connection.
-        connection: Box<Connection>,
-    },
-    /// Do something on a link.
-    Link(LinkKey, LinkOutput),
+    /// A connection for an exchange, or what is done with one; [`HttpDownload::leased`] or [`HttpDownload::lease_failed`] answers.
+    Lease(lease::Output<SlotKey>),
     /// Perform a disk operation.
     Disk(DiskTag, DiskOp),
     /// Put [`HttpDownload::saved`] into the store at once; [`HttpDownload::recorded`] answers.
@@ -180,15 +159,8 @@ impl HttpDownload {
     }
 
     /// The connection that an exchange waits for. `reused` tells that it has served before.
-    pub fn leased(
-        &mut self,
-        now: Instant,
-        slot: SlotKey,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
-    ) {
-        self.on_leased(now, slot, link, connection, reused);
+    pub fn leased(&mut self, now: Instant, slot: SlotKey, lease: Lease) {
+        self.on_leased(now, slot, lease);
         self.settle(now);
     }
 

@@ -1,14 +1,13 @@
 //! Which exchanges a download begins: how many, with which mirror, for which bytes.
 
-use super::exchange::{Lease, Slot, Stage};
+use super::exchange::{Slot, Stage};
 use super::mirrors::{Mirror, MirrorIndex, Ranges};
 use super::response::Expectation;
 use super::segments::{Pace, Segments};
 use super::{HttpDownload, Output, Phase, SlotKey};
-use crate::base::Instant;
-use crate::base::link::LinkKey;
+use crate::base::{Instant, Reach};
 use crate::download::error::DownloadError;
-use crate::proto::http::Connection;
+use crate::download::lease::{self, Destination, Lease};
 use core::ops::Range;
 use core::time::Duration;
 
@@ -98,21 +97,14 @@ impl HttpDownload {
         let origin = self.mirrors.at(mirror).url.origin().clone();
         let slot = self.slots.insert(Slot::new(now, mirror, origin.clone()));
         self.mirrors.at_mut(mirror).busy += 1;
-        self.outputs.push_back(Output::Lease { slot, origin });
+        let to = Destination { origin, reach: Reach::Anywhere };
+        self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
     }
 
     /// A connection is there: gives it work, or gives it back.
-    pub(super) fn on_leased(
-        &mut self,
-        now: Instant,
-        key: SlotKey,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
-    ) {
-        let lease = Lease { link, connection };
+    pub(super) fn on_leased(&mut self, now: Instant, key: SlotKey, lease: Lease) {
         let Some(slot) = self.slots.get(key).filter(|slot| slot.lease().is_none()) else {
-            self.outputs.push_back(Output::Release { link, connection: lease.connection });
+            self.give_back(lease);
             return;
         };
         let mirror = slot.mirror;
@@ -123,7 +115,7 @@ impl HttpDownload {
             if fits {
                 self.rest_until = now + LOOK_EVERY;
             }
-            self.outputs.push_back(Output::Release { link, connection: lease.connection });
+            self.give_back(lease);
             return;
         };
         let request = self.plan.request(self.mirrors.at(mirror), expected.range.as_ref());
@@ -131,7 +123,7 @@ impl HttpDownload {
         let total = self.total();
         if let Some(slot) = self.slots.get_mut(key) {
             slot.open_ended = expected.range.as_ref().is_none_or(|range| Some(range.end) == total);
-            slot.begin(now, lease, expected, reused);
+            slot.begin(now, lease, expected);
             slot.url = Some(url);
             if let Some(lease) = slot.lease_mut() {
                 lease.connection.request(now, &request);
@@ -274,23 +266,15 @@ impl HttpDownload {
     /// Ends an exchange; its connection goes with it unless it is idle.
     pub(super) fn close_slot(&mut self, now: Instant, key: SlotKey) {
         let Some(slot) = self.remove_slot(key) else { return };
-        let origin = slot.origin.clone();
+        let to = Destination { origin: slot.origin.clone(), reach: Reach::Anywhere };
         match slot.into_lease() {
-            Some(lease) => self.close_lease(now, lease),
-            None => self.outputs.push_back(Output::Unlease { slot: key, origin }),
+            Some(lease) => self.give_back(lease.break_off(now)),
+            None => self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot: key, to })),
         }
     }
 
-    pub(super) fn close_lease(&mut self, now: Instant, mut lease: Lease) {
-        if !lease.connection.is_idle() && !lease.connection.is_closed() {
-            lease.connection.close(now);
-        }
-        while let Some(output) = lease.connection.poll_output() {
-            if let crate::proto::http::Output::Link(output) = output {
-                self.outputs.push_back(Output::Link(lease.link, output));
-            }
-        }
-        self.outputs.push_back(Output::Release { link: lease.link, connection: lease.connection });
+    pub(super) fn give_back(&mut self, lease: Lease) {
+        self.outputs.extend(lease.give_back().into_iter().map(Output::Lease));
     }
 
     pub(super) fn close_all(&mut self, now: Instant) {

@@ -25,6 +25,7 @@ pub mod readers;
 mod routing;
 pub mod super_seed;
 mod trackers;
+mod trail;
 mod upload;
 mod views;
 pub mod web_seed;
@@ -33,6 +34,7 @@ mod web_seeds;
 pub use self::files::FilesSaved;
 pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
 pub use self::reach::ReachError;
+pub use self::trail::RedirectError;
 pub use self::views::PeerView;
 pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
 
@@ -46,13 +48,12 @@ use self::peers::PeerSlot;
 use self::picker::Picker;
 use self::super_seed::SuperSeed;
 use self::web_seeds::SeedSlot;
+use super::lease::{self, Lease};
 use super::{DownloadError, End};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::link::{LinkKey, ResolveError};
-use crate::base::{Block, Deadlines, Instant, Key, LinkInput, LinkOutput, RateMeter, Reach, Rng, Slab};
-use crate::proto::http::Connection;
+use crate::base::{Block, Deadlines, Instant, Key, LinkInput, LinkOutput, RateMeter, Rng, Slab};
 use crate::proto::peer::{Arrival, PeerConfig};
-use crate::wire::http::Origin;
 use crate::wire::torrent::Metainfo;
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
@@ -92,30 +93,9 @@ pub enum Output {
     },
     /// A link to a peer is closed.
     Gone(LinkKey),
-    /// A connection to `origin` for one exchange; [`Torrent::leased`] or [`Torrent::lease_failed`] answers.
-    Lease {
-        /// What it is for.
-        lane: Lane,
-        /// The host.
-        origin: Origin,
-        /// Where its name may lead.
-        reach: Reach,
-    },
-    /// The connection is not wanted any more.
-    Unlease {
-        /// What it was for.
-        lane: Lane,
-        /// The host.
-        origin: Origin,
-    },
-    /// The exchange is over: the connection is idle or closed.
-    Release {
-        /// The link under it.
-        link: LinkKey,
-        /// The connection.
-        connection: Box<Connection>,
-    },
-    /// Do something on a link.
+    /// A connection for an exchange, or what is done with one; [`Torrent::leased`] or [`Torrent::lease_failed`] answers.
+    Lease(lease::Output<Lane>),
+    /// Do something on the link to a peer.
     Link(LinkKey, LinkOutput),
     /// Look up a host name; [`Torrent::resolved`] answers.
     Resolve {
@@ -380,24 +360,19 @@ impl Torrent {
     }
 
     /// The connection that an exchange waits for. `reused` tells that it has served before.
-    pub fn leased(
-        &mut self,
-        now: Instant,
-        lane: Lane,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
-    ) {
+    pub fn leased(&mut self, now: Instant, lane: Lane, lease: Lease) {
         match lane {
             Lane::Tracker(slot) => {
-                self.announcer.leased(now, slot, link, connection, reused);
+                self.announcer.leased(now, slot, lease);
                 self.hungry.push_back(lane);
                 self.touched.push_back(Child::Announcer);
             }
             Lane::WebSeed(seed, slot) if self.seeds.contains(seed) => {
-                self.with_seed(seed, |seed| seed.leased(now, slot, link, connection, reused));
+                self.with_seed(seed, |seed| seed.leased(now, slot, lease));
             }
-            Lane::WebSeed(..) | Lane::Peer(_) => self.outputs.push_back(Output::Release { link, connection }),
+            Lane::WebSeed(..) | Lane::Peer(_) => {
+                self.outputs.push_back(Output::Lease(lease::Output::Release(lease)));
+            }
         }
         self.settle(now);
     }

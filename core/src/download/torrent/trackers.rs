@@ -45,14 +45,7 @@ impl Torrent {
 
     fn on_announcer(&mut self, now: Instant, output: announcer::Output) {
         let out = match output {
-            announcer::Output::Lease { slot, origin, reach } => {
-                Output::Lease { lane: Lane::Tracker(slot), origin, reach }
-            }
-            announcer::Output::Unlease { slot, origin } => {
-                Output::Unlease { lane: Lane::Tracker(slot), origin }
-            }
-            announcer::Output::Release { link, connection } => Output::Release { link, connection },
-            announcer::Output::Link(link, output) => Output::Link(link, output),
+            announcer::Output::Lease(lease) => Output::Lease(lease.map(Lane::Tracker)),
             announcer::Output::Resolve { query, host } => {
                 Output::Resolve { lane: Lane::Tracker(query), host }
             }

@@ -14,14 +14,11 @@ pub use self::requests::Kind;
 use self::exchange::Exchange;
 use self::requests::{Part, next_part};
 use super::layout::Layout;
-use crate::base::link::LinkKey;
-use crate::base::{
-    BLOCK_LEN, Bitfield, Block, BlockData, Instant, Key, LinkInput, LinkOutput, Reach, Rng, Slab,
-};
+use crate::base::{BLOCK_LEN, Bitfield, Block, BlockData, Instant, Key, LinkInput, Rng, Slab};
 use crate::download::backoff::Backoff;
 use crate::download::error::DownloadError;
-use crate::proto::http::Connection;
-use crate::wire::http::{HttpUrl, Origin};
+use crate::download::lease::{self, Lease};
+use crate::wire::http::HttpUrl;
 use crate::wire::torrent::Metainfo;
 use bytes::Bytes;
 use core::ops::Range;
@@ -54,31 +51,8 @@ pub struct WebSeedPlan {
 /// What a web seed asks for, or has.
 #[derive(Debug)]
 pub enum Output {
-    /// A connection to `origin` for one exchange; [`WebSeed::leased`] or [`WebSeed::lease_failed`] answers.
-    Lease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-        /// Where its name may lead.
-        reach: Reach,
-    },
-    /// The connection is not wanted any more.
-    Unlease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-    },
-    /// The exchange is over: the connection is idle or closed.
-    Release {
-        /// The link under it.
-        link: LinkKey,
-        /// The connection.
-        connection: Box<Connection>,
-    },
-    /// Do something on a link.
-    Link(LinkKey, LinkOutput),
+    /// A connection for an exchange, or what is done with one; [`WebSeed::leased`] or [`WebSeed::lease_failed`] answers.
+    Lease(lease::Output<SlotKey>),
     /// A block of a run that was asked for.
     Block(Block, BlockData),
     /// All runs that were asked for are there.
@@ -165,15 +139,8 @@ impl WebSeed {
     }
 
     /// The connection that an exchange waits for. `reused` tells that it has served before.
-    pub fn leased(
-        &mut self,
-        now: Instant,
-        slot: SlotKey,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
-    ) {
-        self.on_leased(now, slot, (link, connection), reused);
+    pub fn leased(&mut self, now: Instant, slot: SlotKey, lease: Lease) {
+        self.on_leased(now, slot, lease);
         self.settle(now);
     }
 

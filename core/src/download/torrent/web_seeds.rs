@@ -134,24 +134,18 @@ impl Torrent {
     }
 
     fn on_seed(&mut self, now: Instant, seed: SeedKey, output: web_seed::Output) {
-        let lane = |slot| Lane::WebSeed(seed, slot);
-        let out = match output {
-            web_seed::Output::Lease { slot, origin, reach } => {
-                Output::Lease { lane: lane(slot), origin, reach }
+        match output {
+            web_seed::Output::Lease(lease) => {
+                let lease = lease.map(|slot| Lane::WebSeed(seed, slot));
+                self.outputs.push_back(Output::Lease(lease));
             }
-            web_seed::Output::Unlease { slot, origin } => Output::Unlease { lane: lane(slot), origin },
-            web_seed::Output::Release { link, connection } => Output::Release { link, connection },
-            web_seed::Output::Link(link, output) => Output::Link(link, output),
-            web_seed::Output::Block(block, data) => {
-                return self.on_block(now, Sender::WebSeed(seed), block, data);
-            }
+            web_seed::Output::Block(block, data) => self.on_block(now, Sender::WebSeed(seed), block, data),
             web_seed::Output::Failed { error, .. } => {
                 tracing::debug!(%error, "web seed failed");
-                return self.on_seed_failed(seed, &error);
+                self.on_seed_failed(seed, &error);
             }
-            web_seed::Output::Idle | web_seed::Output::Ready => return,
-        };
-        self.outputs.push_back(out);
+            web_seed::Output::Idle | web_seed::Output::Ready => {}
+        }
     }
 
     /// What it was asked for does not come: others are asked.

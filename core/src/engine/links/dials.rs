@@ -1,9 +1,9 @@
 //! How connections come about: look-ups, and the racing of addresses.
 
-use super::{Destination, Host, Link, LinkState, Links, Output, Query, Timer, as_link, as_slab};
+use super::{Host, Link, LinkState, Links, Output, Query, Timer, as_link, as_slab};
 use crate::base::link::ResolveError;
 use crate::base::{Instant, Key, LinkInput, LinkOutput};
-use crate::download::DownloadError;
+use crate::download::{Destination, DownloadError, Lease};
 use crate::engine::io::{LinkKey, QueryKey, TlsRequest};
 use crate::proto::dial::{self, DialConfig, DialError, DialHost, Dialer};
 use crate::proto::http::Connection;
@@ -145,7 +145,7 @@ impl<W: Copy + PartialEq> Links<W> {
         if let Some(who) = next {
             entry.state = LinkState::Leased { who };
             self.leased += 1;
-            self.outputs.push_back(Output::Leased { who, link, connection, reused: false });
+            self.outputs.push_back(Output::Leased { who, lease: Lease { link, connection, reused: false } });
         } else {
             self.deadlines.set(Timer::Idle(link), connection.poll_timeout());
             entry.state = LinkState::Idle { connection };

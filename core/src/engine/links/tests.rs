@@ -11,7 +11,7 @@ struct Table {
     dialled: Vec<(LinkKey, IpAddr)>,
     queries: Vec<QueryKey>,
     /// The connections on loan.
-    leased: Vec<(char, LinkKey, Box<Connection>)>,
+    leased: Vec<Lease>,
     said: Vec<String>,
 }
 
@@ -42,9 +42,10 @@ impl Table {
                 Output::Connect { link, to, .. } => self.dialled.push((link, to.ip())),
                 Output::Link(link, LinkOutput::Close) => self.dialled.retain(|(dialled, _)| *dialled != link),
                 Output::Link(..) => {}
-                Output::Leased { who, link, connection, reused } => {
-                    self.said.push(format!("{who} has {}", if reused { "an old one" } else { "a new one" }));
-                    self.leased.push((who, link, connection));
+                Output::Leased { who, lease } => {
+                    self.said
+                        .push(format!("{who} has {}", if lease.reused { "an old one" } else { "a new one" }));
+                    self.leased.push(lease);
                 }
                 Output::Failed { who, error } => self.said.push(format!("{who}: {error}")),
                 Output::Resolved { who, .. } => self.said.push(format!("{who} has addresses")),
@@ -68,8 +69,8 @@ impl Table {
 
     /// Gives the first connection on loan back.
     fn release(&mut self) {
-        let (_, link, connection) = self.leased.remove(0);
-        self.links.release(NOW, link, connection);
+        let lease = self.leased.remove(0);
+        self.links.release(NOW, lease);
         self.drain();
     }
 
@@ -152,7 +153,8 @@ fn pace_and_cap_of_a_host_hold_wherever_it_leads() {
         table.lease(who, "http://192.0.2.1", reach);
     }
     assert_eq!(table.dialled.len(), 4, "the most for one host");
-    table.links.unlease(NOW, &origin("http://192.0.2.1"), 'e');
+    let to = Destination { origin: origin("http://192.0.2.1"), reach: Reach::Anywhere };
+    table.links.unlease(NOW, &to, 'e');
     (0..4).for_each(|_| _ = table.open());
     table.links.pace(NOW, &origin("http://192.0.2.1"), NOW + Duration::from_secs(9));
     (0..4).for_each(|_| table.release());

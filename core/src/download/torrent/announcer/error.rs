@@ -3,6 +3,7 @@
 use crate::base::ResolveError;
 use crate::download::DownloadError;
 use crate::download::torrent::reach::ReachError;
+use crate::download::torrent::trail::RedirectError;
 use crate::proto::http::CloseReason;
 use crate::proto::tracker::ConversationError;
 use crate::wire::http::UrlError;
@@ -29,10 +30,8 @@ pub(super) enum TrackerError {
     Encoded,
     #[error("the answer is too long")]
     TooLong,
-    #[error("too many redirects")]
-    TooManyRedirects,
-    #[error("redirects to a URL that cannot be asked: {0}")]
-    BadRedirect(UrlError),
+    #[error("{0}")]
+    Redirect(RedirectError),
     #[error("the URL is too long")]
     Url(UrlError),
     #[error("{0}")]

@@ -3,11 +3,12 @@
 use super::error::TrackerError;
 use super::tracker::{Announcing, TrackerIndex};
 use super::{Announcer, Output, SlotKey};
-use crate::base::link::LinkKey;
 use crate::base::{Instant, LinkError};
+use crate::download::lease::{self, Destination, Lease};
 use crate::download::torrent::reach::Bounds;
+use crate::download::torrent::trail::{Trail, leads_to};
 use crate::proto::http::{self as proto, CloseReason, Connection};
-use crate::wire::http::{HttpUrl, Origin, Request, ResponseHead, RetryAfter};
+use crate::wire::http::{ResponseHead, RetryAfter};
 use crate::wire::tracker::http::{AnswerError, decode_announce, decode_scrape};
 use crate::wire::tracker::{TrackerUrl, http as codec};
 use bytes::Bytes;
@@ -46,21 +47,11 @@ enum Work {
 /// One request, and what its redirects lead to.
 #[derive(Debug)]
 struct Exchange {
-    url: HttpUrl,
-    /// Who redirected here.
-    from: Option<Origin>,
-    redirects: usize,
+    trail: Trail,
     /// How often a connection turned out to be closed before it was used.
     stale: usize,
     stage: Stage,
     lease: Option<Lease>,
-}
-
-/// A connection on loan.
-#[derive(Debug)]
-struct Lease {
-    link: LinkKey,
-    connection: Box<Connection>,
 }
 
 #[derive(Debug)]
@@ -68,7 +59,7 @@ enum Stage {
     /// Waiting for a connection.
     Leasing,
     /// The request is under way.
-    Asking { reused: bool },
+    Asking,
     /// The answer arrives.
     Reading { answer: Answer, body: Vec<u8> },
 }
@@ -114,7 +105,7 @@ impl Slot {
 
     /// Whether the tracker owes the beginning of an answer.
     pub(super) fn is_asking(&self) -> bool {
-        matches!(self.exchange(), Some(Exchange { stage: Stage::Asking { .. }, .. }))
+        matches!(self.exchange(), Some(Exchange { stage: Stage::Asking, .. }))
     }
 
     /// Whether the tracker may have heard the request.
@@ -125,7 +116,7 @@ impl Slot {
 
 impl Exchange {
     fn bounds(&self) -> Bounds {
-        Bounds::of_tracker(&self.url, self.from.as_ref())
+        Bounds::of_tracker(self.trail.url(), self.trail.from())
     }
 }
 
@@ -146,8 +137,8 @@ impl Announcer {
         match url {
             Err(error) => self.on_failed(now, index, purpose, error),
             Ok(url) => {
-                let exchange =
-                    Exchange { url, from: None, redirects: 0, stale: 0, stage: Stage::Leasing, lease: None };
+                let trail = Trail::new(url);
+                let exchange = Exchange { trail, stale: 0, stage: Stage::Leasing, lease: None };
                 let until = now + EXCHANGE_TIME;
                 self.begin_exchange(
                     now,
@@ -173,36 +164,29 @@ impl Announcer {
     fn begin_exchange(&mut self, now: Instant, slot: Slot) {
         let (index, purpose) = (slot.tracker, slot.purpose);
         let Some(exchange) = slot.exchange() else { return };
-        match exchange.bounds().check(&exchange.url) {
+        match exchange.bounds().check(exchange.trail.url()) {
             Err(error) => self.on_failed(now, index, purpose, TrackerError::Reach(error)),
             Ok(reach) => {
-                let origin = exchange.url.origin().clone();
+                let to = Destination { origin: exchange.trail.url().origin().clone(), reach };
                 let slot = self.slots.insert(slot);
-                self.outputs.push_back(Output::Lease { slot, origin, reach });
+                self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
             }
         }
     }
 
     /// A connection is there: asks over it, or gives it back.
-    pub(super) fn on_leased(
-        &mut self,
-        now: Instant,
-        key: SlotKey,
-        lease: (LinkKey, Box<Connection>),
-        reused: bool,
-    ) {
-        let (link, connection) = lease;
+    pub(super) fn on_leased(&mut self, now: Instant, key: SlotKey, lease: Lease) {
         let waits = |slot: &&mut Slot| matches!(slot.exchange(), Some(exchange) if exchange.lease.is_none());
-        let Some(slot) = self.slots.get_mut(key).filter(waits) else {
-            self.outputs.push_back(Output::Release { link, connection });
+        let slot = self.slots.get_mut(key).filter(waits);
+        let tracker = slot.as_ref().and_then(|slot| self.trackers.get(slot.tracker.0));
+        let home = tracker.and_then(|tracker| tracker.url.as_ref());
+        let (Some(exchange), Some(TrackerUrl::Http(home))) = (slot.and_then(Slot::exchange_mut), home) else {
+            self.outputs.push_back(Output::Lease(lease::Output::Release(lease)));
             return;
         };
-        let home = self.trackers.get(slot.tracker.0).and_then(|tracker| tracker.url.as_ref());
-        let Some(exchange) = slot.exchange_mut() else { return };
-        let request = build_request(&exchange.url, home, &self.plan.user_agent);
-        exchange.stage = Stage::Asking { reused };
-        let lease = exchange.lease.insert(Lease { link, connection });
-        lease.connection.request(now, &request);
+        let request = exchange.trail.request(home, &self.plan.user_agent, None);
+        exchange.stage = Stage::Asking;
+        exchange.lease.insert(lease).connection.request(now, &request);
         self.drain(now, key);
     }
 
@@ -212,7 +196,9 @@ impl Announcer {
             let link = lease.link;
             let Some(output) = lease.connection.poll_output() else { return };
             match output {
-                proto::Output::Link(output) => self.outputs.push_back(Output::Link(link, output)),
+                proto::Output::Link(output) => {
+                    self.outputs.push_back(Output::Lease(lease::Output::Link(link, output)));
+                }
                 proto::Output::Head(head) => self.on_head(now, key, &head),
                 proto::Output::Body(bytes) => self.on_body(now, key, &bytes),
                 proto::Output::End => self.on_end(now, key),
@@ -231,8 +217,7 @@ impl Announcer {
 
     fn on_head(&mut self, now: Instant, key: SlotKey, head: &ResponseHead) {
         let Some(exchange) = self.slots.get_mut(key).and_then(Slot::exchange_mut) else { return };
-        let location = head.location().filter(|_| matches!(head.status, 301 | 302 | 303 | 307 | 308));
-        let answer = match location {
+        let answer = match leads_to(head) {
             Some(location) => Answer::Leads(location),
             None if !head.content_encoding_is_identity() => {
                 self.fail_slot(now, key, TrackerError::Encoded);
@@ -264,16 +249,17 @@ impl Announcer {
         else {
             return;
         };
-        self.release(exchange.lease.take());
+        self.give_back(exchange.lease.take());
         let stage = core::mem::replace(&mut exchange.stage, Stage::Leasing);
         let Stage::Reading { answer, body } = stage else { return };
         match answer {
             Answer::Says { status, retry_after } => {
                 self.on_said(now, tracker, purpose, &body, TrackerError::Status { status, retry_after });
             }
-            Answer::Leads(location) => match follow(&mut exchange, &location) {
-                Err(error) => self.on_failed(now, tracker, purpose, error),
+            Answer::Leads(location) => match exchange.trail.follow(&location) {
+                Err(error) => self.on_failed(now, tracker, purpose, TrackerError::Redirect(error)),
                 Ok(()) => {
+                    exchange.stale = 0;
                     self.begin_exchange(now, Slot { tracker, purpose, until, work: Work::Http(exchange) })
                 }
             },
@@ -313,10 +299,12 @@ impl Announcer {
         else {
             return;
         };
-        self.release(exchange.lease.take());
+        let lease = exchange.lease.take();
+        let reused = lease.as_ref().is_some_and(|lease| lease.reused);
+        self.give_back(lease);
         let gone =
             matches!(reason, CloseReason::Link(LinkError::Eof | LinkError::Reset | LinkError::Truncated));
-        if gone && matches!(exchange.stage, Stage::Asking { reused: true }) && exchange.stale < MAX_STALE {
+        if gone && reused && matches!(exchange.stage, Stage::Asking) && exchange.stale < MAX_STALE {
             // The server closed an idle connection just as it was used again: nobody's fault.
             exchange.stale += 1;
             exchange.stage = Stage::Leasing;
@@ -326,15 +314,9 @@ impl Announcer {
         self.on_failed(now, tracker, purpose, TrackerError::Closed(reason));
     }
 
-    /// Gives a connection back.
-    fn release(&mut self, lease: Option<Lease>) {
-        let Some(Lease { link, mut connection }) = lease else { return };
-        while let Some(output) = connection.poll_output() {
-            if let proto::Output::Link(output) = output {
-                self.outputs.push_back(Output::Link(link, output));
-            }
-        }
-        self.outputs.push_back(Output::Release { link, connection });
+    fn give_back(&mut self, lease: Option<Lease>) {
+        let outputs = lease.into_iter().flat_map(Lease::give_back);
+        self.outputs.extend(outputs.map(Output::Lease));
     }
 
     fn remove_slot(&mut self, key: SlotKey) -> Option<Slot> {
@@ -344,17 +326,13 @@ impl Announcer {
     /// Ends an exchange or a look-up without a word; a connection goes with it unless it is idle.
     pub(super) fn close_slot(&mut self, now: Instant, key: SlotKey) {
         let Some(Slot { work: Work::Http(exchange), .. }) = self.remove_slot(key) else { return };
-        match exchange.lease {
-            None => {
-                self.outputs.push_back(Output::Unlease { slot: key, origin: exchange.url.origin().clone() })
-            }
-            Some(mut lease) => {
-                if !lease.connection.is_idle() {
-                    lease.connection.close(now);
-                }
-                self.release(Some(lease));
-            }
+        if let Some(lease) = exchange.lease {
+            self.give_back(Some(lease.break_off(now)));
+            return;
         }
+        let origin = exchange.trail.url().origin().clone();
+        let to = Destination { origin, reach: exchange.bounds().reach };
+        self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot: key, to }));
     }
 
     /// Ends an exchange or a look-up as a failure.
@@ -393,40 +371,8 @@ impl Announcer {
     }
 }
 
-fn follow(exchange: &mut Exchange, location: &str) -> Result<(), TrackerError> {
-    if exchange.redirects == MAX_REDIRECTS {
-        return Err(TrackerError::TooManyRedirects);
-    }
-    let to = exchange.url.join(location).map_err(TrackerError::BadRedirect)?;
-    exchange.redirects += 1;
-    exchange.stale = 0;
-    exchange.from = Some(exchange.url.origin().clone());
-    exchange.url = to;
-    Ok(())
-}
-
-/// The password of a tracker goes to its own origin only.
-fn build_request(url: &HttpUrl, home: Option<&TrackerUrl>, user_agent: &str) -> Request {
-    let mut request = Request::get(url);
-    let own = match home {
-        Some(TrackerUrl::Http(home)) if home.origin() == url.origin() => home.basic_auth(),
-        _ => None,
-    };
-    let headers =
-        [("User-Agent", Some(user_agent.to_owned())), ("Accept-Encoding", Some("identity".to_owned()))];
-    for (name, value) in headers.into_iter().chain([("Authorization", own.or_else(|| url.basic_auth()))]) {
-        if let Some(value) = value {
-            // A value that cannot be sent is left out.
-            let _ = request.header(name, &value);
-        }
-    }
-    request
-}
-
 /// The longest answer, in bytes: 1,000 peers as dictionaries take 100,000.
 const MAX_BODY: usize = 1 << 20;
-/// The most redirects of one request: one to another scheme and one to another host are usual.
-const MAX_REDIRECTS: usize = 5;
 /// After so many kept connections that were closed, the tracker is to blame.
 const MAX_STALE: usize = 3;
 /// How long an exchange may take with its redirects, from the wish for a connection to the end of the answer: dialling

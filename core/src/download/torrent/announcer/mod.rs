@@ -27,10 +27,9 @@ use self::error::TrackerError;
 use self::exchange::{Purpose, Slot};
 use self::tiers::Tier;
 use self::tracker::{Announcing, Tracker, TrackerIndex};
-use crate::base::link::{LinkKey, ResolveError};
+use crate::base::link::ResolveError;
 use crate::base::{Instant, Key, LinkInput, Rng, Slab};
-use crate::download::DownloadError;
-use crate::proto::http::Connection;
+use crate::download::{DownloadError, Lease};
 use crate::wire::printable::Printable;
 use crate::wire::tracker::{AnnounceAnswer, AnnounceRequest, Event, ScrapeAnswer, TrackerUrl};
 use core::net::{IpAddr, SocketAddr};
@@ -209,15 +208,8 @@ impl Announcer {
     }
 
     /// The connection that an exchange waits for. `reused` tells that it has served before.
-    pub fn leased(
-        &mut self,
-        now: Instant,
-        slot: SlotKey,
-        link: LinkKey,
-        connection: Box<Connection>,
-        reused: bool,
-    ) {
-        self.on_leased(now, slot, (link, connection), reused);
+    pub fn leased(&mut self, now: Instant, slot: SlotKey, lease: Lease) {
+        self.on_leased(now, slot, lease);
         self.settle(now);
     }
 

@@ -1,10 +1,7 @@
 //! What an announcer asks for, and what it has found.
 
 use super::SlotKey;
-use crate::base::link::LinkKey;
-use crate::base::{LinkOutput, Reach};
-use crate::proto::http::Connection;
-use crate::wire::http::Origin;
+use crate::download::lease;
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,32 +9,9 @@ use std::sync::Arc;
 /// What an announcer asks for, or has found.
 #[derive(Debug)]
 pub enum Output {
-    /// A connection to `origin` for one exchange; [`Announcer::leased`](super::Announcer::leased) or [`Announcer::lease_failed`](super::Announcer::lease_failed) answers.
-    Lease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-        /// Where its name may lead: what a torrent or a redirect names must not lead to services of the own network that
-        /// are no trackers.
-        reach: Reach,
-    },
-    /// The connection is not wanted any more.
-    Unlease {
-        /// The exchange.
-        slot: SlotKey,
-        /// The host.
-        origin: Origin,
-    },
-    /// The exchange is over: the connection is idle or closed.
-    Release {
-        /// The link under it.
-        link: LinkKey,
-        /// The connection.
-        connection: Box<Connection>,
-    },
-    /// Do something on a link.
-    Link(LinkKey, LinkOutput),
+    /// A connection for an exchange, or what is done with one; [`Announcer::leased`](super::Announcer::leased) or
+    /// [`Announcer::lease_failed`](super::Announcer::lease_failed) answers.
+    Lease(lease::Output<SlotKey>),
     /// Look up a host name, never an IP literal; [`Announcer::resolved`](super::Announcer::resolved) answers.
     Resolve {
         /// Names the look-up.

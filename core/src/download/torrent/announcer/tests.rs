@@ -5,8 +5,10 @@ mod run;
 mod udp;
 
 use super::*;
+use crate::base::link::LinkKey;
 use crate::base::{InfoHash, LinkError, LinkOutput, PeerId, Reach};
-use crate::proto::http::ConnectionConfig;
+use crate::download::lease;
+use crate::proto::http::{Connection, ConnectionConfig};
 use crate::wire::http::HttpUrl;
 use bytes::BytesMut;
 use std::collections::BTreeMap;
@@ -77,21 +79,7 @@ impl Table {
     fn drain(&mut self) {
         while let Some(output) = self.announcer.poll_output() {
             match output {
-                Output::Lease { slot, origin, reach } => {
-                    self.leases.push((slot, origin.to_string()));
-                    self.reaches.insert(slot, reach);
-                }
-                Output::Unlease { slot, origin } => {
-                    let waits = (slot, origin.to_string());
-                    let place = self.leases.iter().position(|lease| *lease == waits).expect("it waits");
-                    self.leases.remove(place);
-                }
-                Output::Release { link, .. } => _ = self.links.remove(&link).expect("a link in use"),
-                Output::Link(link, LinkOutput::Send(bytes)) => {
-                    let text = core::str::from_utf8(&bytes).unwrap();
-                    self.links.get_mut(&link).expect("a link in use").1.push_str(text);
-                }
-                Output::Link(link, _) => assert!(self.links.contains_key(&link)),
+                Output::Lease(output) => self.on_lease(output),
                 Output::Resolve { query, host } => self.lookups.push((query, host.to_string())),
                 Output::Datagram { to, bytes } => self.sent.push((to, bytes.to_vec())),
                 Output::Peers(peers) => self.peers.extend(peers),
@@ -99,6 +87,27 @@ impl Table {
                 Output::Message { tracker, text, kind } => self.messages.push((tracker, text, kind)),
                 Output::Stopped => self.stopped += 1,
             }
+        }
+    }
+
+    fn on_lease(&mut self, output: lease::Output<SlotKey>) {
+        match output {
+            lease::Output::Lease { slot, to } => {
+                self.leases.push((slot, to.origin.to_string()));
+                self.reaches.insert(slot, to.reach);
+            }
+            lease::Output::Unlease { slot, to } => {
+                assert_eq!(self.reaches[&slot], to.reach);
+                let waits = (slot, to.origin.to_string());
+                let place = self.leases.iter().position(|lease| *lease == waits).expect("it waits");
+                self.leases.remove(place);
+            }
+            lease::Output::Release(lease) => _ = self.links.remove(&lease.link).expect("a link in use"),
+            lease::Output::Link(link, LinkOutput::Send(bytes)) => {
+                let text = core::str::from_utf8(&bytes).unwrap();
+                self.links.get_mut(&link).expect("a link in use").1.push_str(text);
+            }
+            lease::Output::Link(link, _) => assert!(self.links.contains_key(&link)),
         }
     }
 
@@ -134,7 +143,8 @@ impl Table {
             ConnectionConfig { read_timeout: Duration::from_secs(30), keep_alive: Duration::from_secs(60) };
         let connection = Box::new(Connection::new(self.now, config));
         self.links.insert(link, (slot, String::new()));
-        self.act(|announcer, now| announcer.leased(now, slot, link, connection, reused));
+        let lease = Lease { link, connection, reused };
+        self.act(|announcer, now| announcer.leased(now, slot, lease));
         self.act(|announcer, now| announcer.grant(now, slot, 1 << 30));
         link
     }

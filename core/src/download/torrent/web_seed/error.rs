@@ -3,6 +3,7 @@
 use super::requests::Kind;
 use crate::download::error::DownloadError;
 use crate::download::torrent::reach::ReachError;
+use crate::download::torrent::trail::RedirectError;
 use crate::proto::http::CloseReason;
 use crate::wire::http::{DecodeError, UrlError};
 use core::time::Duration;
@@ -41,11 +42,11 @@ pub enum WebSeedError {
     /// It sent less than it announced.
     #[error("the server sent less than it announced")]
     Short,
-    /// It redirected more often than is followed.
-    #[error("too many redirects")]
-    TooManyRedirects,
-    /// It redirected to something that is no address.
-    #[error("redirects to a URL that cannot be fetched: {0}")]
+    /// It redirected where is not followed.
+    #[error("{0}")]
+    Redirect(RedirectError),
+    /// There is no address for a file.
+    #[error("the URL of a file cannot be asked: {0}")]
     BadUrl(UrlError),
     /// It is not one host, or may not be asked because it is in the own network.
     #[error("{0}")]
@@ -61,7 +62,7 @@ impl WebSeedError {
         match self {
             Self::Status(status) => matches!(status, 400..500) && !matches!(status, 408 | 425),
             Self::WrongRange | Self::WrongLength | Self::NoRanges | Self::Encoded => true,
-            Self::TooManyRedirects | Self::BadUrl(_) | Self::Reach(ReachError::Redirect) => true,
+            Self::Redirect(_) | Self::BadUrl(_) | Self::Reach(ReachError::Redirect) => true,
             _ => false,
         }
     }

@@ -1,32 +1,23 @@
 //! One request to a web server and its answer, over a leased connection, with its redirects.
 
 use super::requests::{Kind, Part, judge, url_of};
-use super::{Output, Slot, SlotKey, WebSeed, WebSeedError, WebSeedPlan};
-use crate::base::link::LinkKey;
+use super::{Output, Slot, SlotKey, WebSeed, WebSeedError};
 use crate::base::{Instant, LinkError};
 use crate::download::error::DownloadError;
+use crate::download::lease::{self, Destination, Lease};
 use crate::download::torrent::reach::Bounds;
+use crate::download::torrent::trail::{Trail, leads_to};
 use crate::proto::http::{self as proto, CloseReason, Connection};
-use crate::wire::http::{HttpUrl, Origin, Request, ResponseHead, RetryAfter};
+use crate::wire::http::{HttpUrl, ResponseHead, RetryAfter};
 use bytes::Bytes;
 
 /// An exchange under way.
 #[derive(Debug)]
 pub(super) struct Exchange {
     part: Part,
-    url: HttpUrl,
-    /// Who redirected here.
-    from: Option<Origin>,
-    redirects: usize,
+    trail: Trail,
     stage: Stage,
     lease: Option<Lease>,
-}
-
-/// A connection on loan.
-#[derive(Debug)]
-struct Lease {
-    link: LinkKey,
-    connection: Box<Connection>,
 }
 
 #[derive(Debug)]
@@ -34,7 +25,7 @@ enum Stage {
     /// Waiting for a connection.
     Leasing,
     /// The request is under way.
-    Asking { reused: bool },
+    Asking,
     /// The answer arrives; so many bytes are thrown away, then so many are wanted.
     Receiving { skip: u64, left: u64 },
     /// All that is wanted is there.
@@ -64,8 +55,9 @@ impl Exchange {
 
     /// Where it may lead. Only what a torrent itself says is a query counts as one: that of a script is ours.
     fn bounds(&self, home: &HttpUrl) -> Bounds {
-        let target = if self.from.is_some() { self.url.target() } else { home.target() };
-        Bounds::of_web_seed(&self.url, self.from.as_ref(), target.contains('?'))
+        let (url, from) = (self.trail.url(), self.trail.from());
+        let target = if from.is_some() { url.target() } else { home.target() };
+        Bounds::of_web_seed(url, from, target.contains('?'))
     }
 }
 
@@ -75,40 +67,37 @@ impl WebSeed {
         match url_of(&self.plan.url, &self.plan.metainfo, &part) {
             Err(error) => self.fail_for(now, part.file(), WebSeedError::BadUrl(error)),
             Ok(url) => {
-                let exchange =
-                    Exchange { part, url, from: None, redirects: 0, stage: Stage::Leasing, lease: None };
+                let trail = Trail::new(url);
+                let exchange = Exchange { part, trail, stage: Stage::Leasing, lease: None };
                 self.ask_for_lease(now, exchange);
             }
         }
     }
 
     fn ask_for_lease(&mut self, now: Instant, exchange: Exchange) {
-        let reach = match exchange.bounds(&self.plan.url).check(&exchange.url) {
+        let reach = match exchange.bounds(&self.plan.url).check(exchange.trail.url()) {
             Ok(reach) => reach,
             Err(error) => return self.fail_for(now, exchange.part.file(), WebSeedError::Reach(error)),
         };
-        let origin = exchange.url.origin().clone();
+        let to = Destination { origin: exchange.trail.url().origin().clone(), reach };
         let slot = self.slots.insert(Slot(exchange));
         self.current = Some(slot);
-        self.outputs.push_back(Output::Lease { slot, origin, reach });
+        self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
     }
 
     /// A connection is there: asks over it, or gives it back.
-    pub(super) fn on_leased(
-        &mut self,
-        now: Instant,
-        key: SlotKey,
-        lease: (LinkKey, Box<Connection>),
-        reused: bool,
-    ) {
-        let (link, connection) = lease;
+    pub(super) fn on_leased(&mut self, now: Instant, key: SlotKey, lease: Lease) {
         let Some(Slot(exchange)) = self.slots.get_mut(key).filter(|slot| slot.0.is_leasing()) else {
-            self.outputs.push_back(Output::Release { link, connection });
+            self.outputs.push_back(Output::Lease(lease::Output::Release(lease)));
             return;
         };
-        let request = build_request(&self.plan, exchange);
-        exchange.stage = Stage::Asking { reused };
-        exchange.lease.insert(Lease { link, connection }).connection.request(now, &request);
+        let range = match &exchange.part {
+            Part::File { range, .. } => Some(format!("bytes={}-{}", range.start, range.end - 1)),
+            _ => None,
+        };
+        let request = exchange.trail.request(&self.plan.url, &self.plan.user_agent, range);
+        exchange.stage = Stage::Asking;
+        exchange.lease.insert(lease).connection.request(now, &request);
         self.drain(now, key);
     }
 
@@ -138,7 +127,9 @@ impl WebSeed {
             let Some(lease) = &mut exchange.lease else { return };
             let link = lease.link;
             match lease.connection.poll_output() {
-                Some(proto::Output::Link(output)) => self.outputs.push_back(Output::Link(link, output)),
+                Some(proto::Output::Link(output)) => {
+                    self.outputs.push_back(Output::Lease(lease::Output::Link(link, output)));
+                }
                 Some(proto::Output::Head(head)) => self.on_head(now, key, &head),
                 Some(proto::Output::Body(bytes)) => self.on_body(key, bytes),
                 Some(proto::Output::End) => self.on_end(now, key),
@@ -152,8 +143,7 @@ impl WebSeed {
 
     fn on_head(&mut self, now: Instant, key: SlotKey, head: &ResponseHead) {
         let Some(Slot(exchange)) = self.slots.get_mut(key) else { return };
-        if let Some(location) = head.location().filter(|_| matches!(head.status, 301 | 302 | 303 | 307 | 308))
-        {
+        if let Some(location) = leads_to(head) {
             exchange.stage = Stage::Leading(location);
             return;
         }
@@ -206,7 +196,7 @@ impl WebSeed {
     fn on_end(&mut self, now: Instant, key: SlotKey) {
         let Some(Slot(mut exchange)) = self.slots.remove(key) else { return };
         self.current = None;
-        self.release(exchange.lease.take());
+        self.give_back(exchange.lease.take());
         match core::mem::replace(&mut exchange.stage, Stage::Leasing) {
             Stage::Done => {}
             Stage::Receiving { .. } => self.go_on_or_fail(now, WebSeedError::Short),
@@ -215,26 +205,27 @@ impl WebSeed {
                 let said = said.filter(|_| self.plan.kind == Kind::Script);
                 self.fail(now, WebSeedError::Busy(seconds.or(said).unwrap_or(0)));
             }
-            Stage::Leading(location) => match follow(&mut exchange, &location) {
+            Stage::Leading(location) => match exchange.trail.follow(&location) {
                 Ok(()) => self.ask_for_lease(now, exchange),
-                Err(error) => self.fail_for(now, exchange.part.file(), error),
+                Err(error) => self.fail_for(now, exchange.part.file(), WebSeedError::Redirect(error)),
             },
-            Stage::Leasing | Stage::Asking { .. } => {}
+            Stage::Leasing | Stage::Asking => {}
         }
     }
 
     fn on_closed(&mut self, now: Instant, key: SlotKey, reason: CloseReason) {
         let Some(Slot(mut exchange)) = self.slots.remove(key) else { return };
         self.current = None;
-        self.release(exchange.lease.take());
+        let lease = exchange.lease.take();
+        let reused = lease.as_ref().is_some_and(|lease| lease.reused);
+        self.give_back(lease);
         let gone =
             matches!(reason, CloseReason::Link(LinkError::Eof | LinkError::Reset | LinkError::Truncated));
         match exchange.stage {
             Stage::Done => {}
             // A kept connection was closed just as it was used again: nobody's fault.
-            Stage::Asking { reused: true } | Stage::Receiving { .. } if gone => {
-                self.go_on_or_fail(now, WebSeedError::Closed(reason));
-            }
+            Stage::Asking if gone && reused => self.go_on_or_fail(now, WebSeedError::Closed(reason)),
+            Stage::Receiving { .. } if gone => self.go_on_or_fail(now, WebSeedError::Closed(reason)),
             _ => self.fail(now, WebSeedError::Closed(reason)),
         }
     }
@@ -248,70 +239,25 @@ impl WebSeed {
         }
     }
 
+    fn give_back(&mut self, lease: Option<Lease>) {
+        let outputs = lease.into_iter().flat_map(Lease::give_back);
+        self.outputs.extend(outputs.map(Output::Lease));
+    }
+
     /// Ends the exchange that is under way, if any; a connection goes with it unless it is idle.
     pub(super) fn close_current(&mut self, now: Instant) {
         let Some(slot) = self.current.take() else { return };
         let Some(Slot(exchange)) = self.slots.remove(slot) else { return };
-        match exchange.lease {
-            None => self.outputs.push_back(Output::Unlease { slot, origin: exchange.url.origin().clone() }),
-            Some(mut lease) => {
-                if !lease.connection.is_idle() {
-                    lease.connection.close(now);
-                }
-                self.release(Some(lease));
-            }
+        if let Some(lease) = exchange.lease {
+            self.give_back(Some(lease.break_off(now)));
+            return;
         }
-    }
-
-    /// Gives a connection back.
-    fn release(&mut self, lease: Option<Lease>) {
-        let Some(Lease { link, mut connection }) = lease else { return };
-        while let Some(output) = connection.poll_output() {
-            if let proto::Output::Link(output) = output {
-                self.outputs.push_back(Output::Link(link, output));
-            }
-        }
-        self.outputs.push_back(Output::Release { link, connection });
+        let origin = exchange.trail.url().origin().clone();
+        let to = Destination { origin, reach: exchange.bounds(&self.plan.url).reach };
+        self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot, to }));
     }
 }
 
-fn follow(exchange: &mut Exchange, location: &str) -> Result<(), WebSeedError> {
-    if exchange.redirects == MAX_REDIRECTS {
-        return Err(WebSeedError::TooManyRedirects);
-    }
-    let to = exchange.url.join(location).map_err(WebSeedError::BadUrl)?;
-    exchange.redirects += 1;
-    exchange.from = Some(exchange.url.origin().clone());
-    exchange.url = to;
-    Ok(())
-}
-
-/// A password goes to its own origin only.
-fn build_request(plan: &WebSeedPlan, exchange: &Exchange) -> Request {
-    let mut request = Request::get(&exchange.url);
-    let is_home = plan.url.origin() == exchange.url.origin();
-    let own = is_home.then(|| plan.url.basic_auth()).flatten().or_else(|| exchange.url.basic_auth());
-    let range = match &exchange.part {
-        Part::File { range, .. } => Some(format!("bytes={}-{}", range.start, range.end - 1)),
-        _ => None,
-    };
-    let headers = [
-        ("User-Agent", Some(plan.user_agent.clone())),
-        ("Accept-Encoding", Some("identity".to_owned())),
-        ("Range", range),
-        ("Authorization", own),
-    ];
-    for (name, value) in headers {
-        if let Some(value) = value {
-            // A value that cannot be sent is left out.
-            let _ = request.header(name, &value);
-        }
-    }
-    request
-}
-
-/// The most redirects of one request.
-const MAX_REDIRECTS: usize = 5;
 /// After so many exchanges in a row that brought nothing, the server is to blame.
 const MAX_STALE: usize = 3;
 /// The longest number of seconds that is read.

@@ -1,8 +1,11 @@
 //! A web seed against servers of all kinds.
 
 use super::*;
-use crate::base::LinkError;
-use crate::proto::http::ConnectionConfig;
+use crate::base::link::LinkKey;
+use crate::base::{LinkError, LinkOutput, Reach};
+use crate::download::lease::Destination;
+use crate::proto::http::{Connection, ConnectionConfig};
+use crate::wire::http::Origin;
 use crate::wire::torrent::create::{NewFile, NewTorrent};
 use bytes::BytesMut;
 
@@ -80,19 +83,19 @@ impl World {
     fn play(&mut self, mut answer: impl FnMut(&str) -> Vec<u8>) {
         while let Some(output) = self.seed.poll_output() {
             match output {
-                Output::Lease { slot, origin, .. } => self.lease(slot, &origin),
-                Output::Unlease { .. } => self.said.push("unlease".to_owned()),
-                Output::Release { connection, .. } => {
-                    assert!(connection.is_idle() || connection.is_closed());
+                Output::Lease(lease::Output::Lease { slot, to }) => self.lease(slot, &to.origin),
+                Output::Lease(lease::Output::Unlease { .. }) => self.said.push("unlease".to_owned()),
+                Output::Lease(lease::Output::Release(lease)) => {
+                    assert!(lease.connection.is_idle() || lease.connection.is_closed());
                     self.slot = None;
                 }
-                Output::Link(_, LinkOutput::Send(bytes)) => {
+                Output::Lease(lease::Output::Link(_, LinkOutput::Send(bytes))) => {
                     let request = String::from_utf8(bytes.to_vec()).unwrap();
                     let answer = answer(&request);
                     self.requests.push(request);
                     self.receive(&answer);
                 }
-                Output::Link(..) => {}
+                Output::Lease(lease::Output::Link(..)) => {}
                 Output::Block(block, data) => {
                     let range = self.seed.plan.layout.grid().block_range(block);
                     assert_eq!(data.len() as u64, range.end - range.start);
@@ -115,7 +118,9 @@ impl World {
         self.links += 1;
         let link = LinkKey::from_u64(self.links);
         self.slot = Some(slot);
-        self.seed.leased(self.now, slot, link, Box::new(Connection::new(self.now, config)), self.links > 1);
+        let connection = Box::new(Connection::new(self.now, config));
+        let lease = Lease { link, connection, reused: self.links > 1 };
+        self.seed.leased(self.now, slot, lease);
         self.seed.grant(self.now, slot, u32::MAX);
     }
 
@@ -331,18 +336,19 @@ fn names_that_lead_into_the_own_network_are_asked_for_files_only() {
     let asked = |kind, url: &str, redirect: Option<&str>| {
         let mut world = World::new(kind, url, &[("one", 50_000), ("two", 50_000)]);
         assert!(world.fetch(0, 4));
-        let Some(Output::Lease { mut slot, mut origin, mut reach }) = world.seed.poll_output() else {
+        let Some(Output::Lease(lease::Output::Lease { mut slot, mut to })) = world.seed.poll_output() else {
             panic!("it asks for a connection")
         };
-        if let Some(to) = redirect {
-            world.lease(slot, &origin);
-            world.receive(&refusal("302 Found", &format!("Location: {to}\r\n"), ""));
+        if let Some(location) = redirect {
+            world.lease(slot, &to.origin);
+            world.receive(&refusal("302 Found", &format!("Location: {location}\r\n"), ""));
             let leased = core::iter::from_fn(|| world.seed.poll_output()).find_map(|output| match output {
-                Output::Lease { slot, origin, reach } => Some((slot, origin, reach)),
+                Output::Lease(lease::Output::Lease { slot, to }) => Some((slot, to)),
                 _ => None,
             });
-            (slot, origin, reach) = leased.expect("it follows");
+            (slot, to) = leased.expect("it follows");
         }
+        let Destination { origin, reach } = to;
         world.seed.lease_failed(world.now, slot, DownloadError::OutOfReach { origin });
         let Some(Output::Failed { error, .. }) = world.seed.poll_output() else { panic!("it has failed") };
         (reach, error.to_string(), world.seed.is_gone())
@@ -406,11 +412,11 @@ fn liar_is_never_asked_again() {
 fn cancelled_runs_send_nothing_and_late_leases_are_given_back() {
     let mut world = many();
     assert!(world.fetch(0, 5));
-    let Some(Output::Lease { slot, origin, .. }) = world.seed.poll_output() else {
+    let Some(Output::Lease(lease::Output::Lease { slot, to })) = world.seed.poll_output() else {
         panic!("it asks for a connection")
     };
     world.seed.cancel(world.now);
-    world.lease(slot, &origin);
+    world.lease(slot, &to.origin);
     world.play(|_| panic!("nothing is asked"));
     assert_eq!((world.said, world.slot), (vec!["unlease".to_owned()], None));
     assert!(world.seed.wants());
@@ -420,10 +426,10 @@ fn cancelled_runs_send_nothing_and_late_leases_are_given_back() {
 fn silent_server_and_no_connection_rest() {
     let mut world = many();
     assert!(world.fetch(0, 1));
-    let Some(Output::Lease { slot, origin, .. }) = world.seed.poll_output() else {
+    let Some(Output::Lease(lease::Output::Lease { slot, to })) = world.seed.poll_output() else {
         panic!("it asks for a connection")
     };
-    world.lease(slot, &origin);
+    world.lease(slot, &to.origin);
     world.wait();
     while let Some(output) = world.seed.poll_output() {
         if let Output::Failed { error, until } = output {
@@ -433,10 +439,10 @@ fn silent_server_and_no_connection_rest() {
     world.wait();
     assert!(world.fetch(0, 1));
     assert!(matches!(world.seed.poll_output(), Some(Output::Ready)));
-    let Some(Output::Lease { slot, origin, .. }) = world.seed.poll_output() else {
+    let Some(Output::Lease(lease::Output::Lease { slot, to })) = world.seed.poll_output() else {
         panic!("it asks for a connection")
     };
-    world.seed.lease_failed(world.now, slot, DownloadError::ConnectTimeout { origin, seconds: 5 });
+    world.seed.lease_failed(world.now, slot, DownloadError::ConnectTimeout { origin: to.origin, seconds: 5 });
     assert!(matches!(world.seed.poll_output(), Some(Output::Failed { until: Some(_), .. })));
     assert_eq!(world.seed.has().count(), 5);
 }
