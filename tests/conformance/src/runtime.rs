@@ -1,5 +1,6 @@
 //! What every runtime must do, as functions over a [`Rig`], and as the suites [`links_suite!`](crate::links_suite) and
-//! [`engine_suite!`](crate::engine_suite) that call them all.
+//! [`engine_suite!`](crate::engine_suite) that call them all. What can be told of an engine in a simulated world, too, is
+//! over a [`World`](world::World), and in [`world_suite!`](crate::world_suite).
 
 mod accept;
 mod bench;
@@ -7,9 +8,11 @@ mod cancel;
 mod crowd;
 mod engine;
 mod files;
+mod home;
 mod leftovers;
 mod links;
 mod udp;
+pub mod world;
 
 pub use accept::{
     adopted_links_are_links, both_families_share_a_port, dropping_closes_listeners, few_wait_for_an_answer,
@@ -21,7 +24,8 @@ pub use cancel::{
 };
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
-    a_file_arrives, a_slow_subscriber_slows_nobody, it_goes_on_after_a_drop, shutdown_is_bounded,
+    a_file_arrives, a_slow_subscriber_slows_nobody, commands_are_obeyed, it_goes_on_after_a_drop,
+    shutdown_is_bounded,
 };
 pub use files::{
     files_are_sent_to_the_byte, files_go_to_whoever_connected, files_wait_for_the_other_side,
@@ -230,6 +234,42 @@ macro_rules! links_suite {
     };
 }
 
+/// The tests of an engine in a [`World`](world::World), which may be a simulated one: `world_suite!(name, world)`.
+#[macro_export]
+macro_rules! world_suite {
+    ($name:ident, $world:expr) => {
+        mod $name {
+            $crate::world_suite!(@tests $world);
+        }
+    };
+    (@tests $world:expr) => {
+        #[test]
+        fn a_file_arrives_whole() {
+            $crate::runtime::a_file_arrives($world);
+        }
+
+        #[test]
+        fn a_dropped_engine_frees_all_and_the_next_goes_on() {
+            $crate::runtime::it_goes_on_after_a_drop($world);
+        }
+
+        #[test]
+        fn shutdown_is_bounded_while_the_server_hangs() {
+            $crate::runtime::shutdown_is_bounded($world);
+        }
+
+        #[test]
+        fn commands_are_obeyed_and_kept() {
+            $crate::runtime::commands_are_obeyed($world);
+        }
+
+        #[test]
+        fn a_slow_subscriber_slows_nobody_and_loses_no_end() {
+            $crate::runtime::a_slow_subscriber_slows_nobody($world);
+        }
+    };
+}
+
 /// The tests of a runtime with a store: `engine_suite!(name, rig, backend)`.
 #[macro_export]
 macro_rules! engine_suite {
@@ -237,20 +277,7 @@ macro_rules! engine_suite {
         mod $name {
             use $crate::runtime as suite;
 
-            #[test]
-            fn a_file_arrives_whole() {
-                suite::a_file_arrives(&$rig, &$backend);
-            }
-
-            #[test]
-            fn a_dropped_engine_frees_all_and_the_next_goes_on() {
-                suite::it_goes_on_after_a_drop(&$rig, &$backend);
-            }
-
-            #[test]
-            fn shutdown_is_bounded_while_the_server_hangs() {
-                suite::shutdown_is_bounded(&$rig, &$backend);
-            }
+            $crate::world_suite!(@tests suite::world::Real::new(&$rig, &$backend));
 
             #[test]
             fn a_dropped_future_leaves_the_command_in_force() {
@@ -270,11 +297,6 @@ macro_rules! engine_suite {
             #[test]
             fn a_driver_can_be_dropped_wherever_it_waits() {
                 suite::drivers_can_be_dropped_wherever_they_wait(&$rig, &$backend);
-            }
-
-            #[test]
-            fn a_slow_subscriber_slows_nobody_and_loses_no_end() {
-                suite::a_slow_subscriber_slows_nobody(&$rig, &$backend);
             }
 
             /// Not a test of its own: what the next one runs in a process of its own.

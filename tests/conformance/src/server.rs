@@ -1,21 +1,11 @@
 //! A small HTTP server on plain threads, on loopback.
 
+use crate::runtime::world::Manner;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-
-/// What a server does with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// Answers.
-    Answers,
-    /// Reads requests and never answers.
-    Hangs,
-    /// Sends a little at a time.
-    Dawdles,
-}
 
 /// A running server; its threads end with the process.
 pub(crate) struct Server {

@@ -5,7 +5,7 @@ use crate::image::CrashMode;
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Rng;
-use gosh_dl_core::base::store::{Record, StoreError, StoreOp, Table};
+use gosh_dl_core::base::store::{Record, Store as RealStore, StoreError, StoreOp, Table};
 use gosh_dl_core::engine::BatchKey;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,12 +17,22 @@ pub struct Store {
     note: Option<Bytes>,
     under_way: Option<(BatchKey, Vec<StoreOp>)>,
     faults: VecDeque<(u64, u64, StoreError)>,
+    real: Option<Real>,
     /// How long a commit takes.
     pub latency: Latency,
     /// What happens to a commit that is under way when the machine goes down.
     pub on_crash: OnCrash,
     /// How many batches were committed.
     pub commits: u64,
+}
+
+/// A store for real files.
+struct Real(Box<dyn RealStore>);
+
+impl core::fmt::Debug for Real {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Real")
+    }
 }
 
 /// Every record by its table and key.
@@ -49,6 +59,7 @@ impl Store {
             note: None,
             under_way: None,
             faults: VecDeque::new(),
+            real: None,
             latency: Latency::millis(1, 8),
             on_crash: OnCrash::Either,
             commits: 0,
@@ -63,6 +74,24 @@ impl Store {
     /// Forgets all faults.
     pub fn heal(&mut self) {
         self.faults.clear();
+    }
+
+    /// From now on this is what `real` is: a store for real files, whose commits take no virtual time of their own.
+    ///
+    /// # Errors
+    ///
+    /// What the real store says when it is read.
+    pub fn become_real(&mut self, mut real: Box<dyn RealStore>) -> Result<(), StoreError> {
+        let records = real.load()?;
+        self.records = records.into_iter().map(|record| ((record.table, record.key), record.value)).collect();
+        self.note = real.load_note()?.map(Bytes::from);
+        self.real = Some(Real(real));
+        Ok(())
+    }
+
+    /// Closes the real store, if this is one. What it kept stays here, too.
+    pub fn close_real(&mut self) {
+        self.real = None;
     }
 
     /// Begins a commit; how long it takes.
@@ -85,10 +114,7 @@ impl Store {
         let (_, ops) = self.under_way.take_if(|(key, _)| *key == batch)?;
         Some(match self.fault() {
             Some(error) => Err(error),
-            None => {
-                self.apply(ops);
-                Ok(())
-            }
+            None => self.apply(ops),
         })
     }
 
@@ -101,6 +127,10 @@ impl Store {
 
     /// Keeps the note.
     pub fn save_note(&mut self, note: Bytes) {
+        if let Some(Real(real)) = &mut self.real {
+            // As a driver does: without the note only work is lost.
+            let _ = real.save_note(&note);
+        }
         self.note = Some(note);
     }
 
@@ -112,7 +142,8 @@ impl Store {
             OnCrash::After => true,
         };
         if let Some((_, ops)) = self.under_way.take().filter(|_| after) {
-            self.apply(ops);
+            // Nobody is left to be told.
+            let _ = self.apply(ops);
         }
         if mode == CrashMode::PowerCut || (mode == CrashMode::Torn && self.rng.below(2) == 0) {
             self.note = None;
@@ -158,7 +189,10 @@ impl Store {
         Some(error)
     }
 
-    fn apply(&mut self, ops: Vec<StoreOp>) {
+    fn apply(&mut self, ops: Vec<StoreOp>) -> Result<(), StoreError> {
+        if let Some(Real(real)) = &mut self.real {
+            real.commit(&ops)?;
+        }
         self.commits += 1;
         for op in ops {
             match op {
@@ -170,6 +204,7 @@ impl Store {
                 }
             }
         }
+        Ok(())
     }
 }
 

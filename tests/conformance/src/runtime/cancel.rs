@@ -1,8 +1,9 @@
 //! Futures that are dropped before they are ready, at every place where they wait.
 
-use super::engine::Home;
+use super::home::Home;
+use super::world::Manner;
 use super::{MINUTE, Rig, until, wait};
-use crate::server::{Manner, Server, content};
+use crate::server::{Server, content};
 use crate::store::Backend;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{DownloadEvent, DownloadState, EngineError};

@@ -1,8 +1,9 @@
 //! What is left of engines that are gone, counted in a process that does nothing else.
 
-use super::engine::Home;
+use super::home::Home;
+use super::world::Manner;
 use super::{Rig, until, wait};
-use crate::server::{Manner, Server, content};
+use crate::server::{Server, content};
 use crate::store::Backend;
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::EngineError;

@@ -6,10 +6,11 @@ mod threads;
 
 mod recorded;
 mod same_decisions;
+mod simulated;
 
 use gosh_dl_conformance::runtime::{Rig, cut_short};
 use gosh_dl_conformance::store::Backend;
-use gosh_dl_conformance::{engine_suite, links_suite};
+use gosh_dl_conformance::{engine_suite, links_suite, world_suite};
 use gosh_dl_core::base::store::{MemoryStore, Store, StoreError};
 use gosh_dl_core::engine::{EngineConfig, EngineError};
 use gosh_dl_runtime::{Handle, LinkContext, Links, Runtime, Task as _, drive};
@@ -186,3 +187,7 @@ engine_suite!(smol_memory, super::SmolRig, super::Memory(Default::default()));
 engine_suite!(threads_redb, super::ThreadsRig, super::Redb);
 engine_suite!(threads_sqlite, super::ThreadsRig, super::Sqlite);
 engine_suite!(threads_memory, super::ThreadsRig, super::Memory(Default::default()));
+
+world_suite!(simulated_redb, super::simulated::Simulated::new(super::Redb));
+world_suite!(simulated_sqlite, super::simulated::Simulated::new(super::Sqlite));
+world_suite!(simulated_memory, super::simulated::Simulated::new(super::Memory(Default::default())));
