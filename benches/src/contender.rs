@@ -1,5 +1,6 @@
 //! Who runs: gosh-dl, its peers and the limit, each as the command line that a user of it would write.
 
+use crate::embedder::Runtime;
 use crate::plan::Plan;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,8 @@ pub(crate) enum Who {
     Gosh,
     /// The program under test, its engine driven by smol.
     Smol,
+    /// The least program around the engine on this runtime.
+    Embedder(Runtime),
     /// curl.
     Curl,
     /// aria2c.
@@ -42,6 +45,7 @@ impl Who {
         match self {
             Self::Gosh => "gosh-dl",
             Self::Smol => "gosh-dl on smol",
+            Self::Embedder(runtime) => runtime.name(),
             Self::Curl => "curl",
             Self::Aria2 => "aria2c",
             Self::Wget2 => "wget2",
@@ -52,7 +56,7 @@ impl Who {
     /// Whether it is installed.
     pub(crate) fn is_here(self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        matches!(self, Self::Gosh | Self::Smol | Self::Limit)
+        matches!(self, Self::Gosh | Self::Smol | Self::Embedder(_) | Self::Limit)
             || std::env::split_paths(&path).any(|dir| dir.join(self.name()).is_file())
     }
 
@@ -77,6 +81,11 @@ impl Who {
                 command.args(["--runtime", "smol"]);
                 command
             }
+            Self::Embedder(runtime) => {
+                let mut command = own("embedder");
+                command.args([runtime.name(), &job.url, &n]).arg(&job.dir);
+                command
+            }
             Self::Curl => {
                 let mut command = Command::new("curl");
                 command.args(["-s", "-S", "-f", "-C", "-", "-o"]).arg(out).arg(&job.url);
@@ -97,8 +106,8 @@ impl Who {
                 command
             }
             Self::Limit => {
-                let mut command = Command::new(std::env::current_exe().expect("this program is a file"));
-                command.args(["limit", &job.url, &n]).arg(out);
+                let mut command = own("limit");
+                command.args([&job.url, &n]).arg(out);
                 command
             }
         }
@@ -130,7 +139,7 @@ impl Who {
                 command.args(["-q", "--no-config", "--max-threads=16", "-P"]).arg(dir).arg("-i").arg(list);
                 command
             }
-            Self::Limit => unreachable!("the limit fetches one file"),
+            Self::Limit | Self::Embedder(_) => unreachable!("they fetch one file"),
         }
     }
 }
@@ -138,6 +147,13 @@ impl Who {
 fn gosh(plan: &Plan, dir: &Path) -> Command {
     let mut command = Command::new(&plan.program);
     command.args(["get", "-q", "-d"]).arg(dir).arg("--state").arg(dir.join("state.redb"));
+    command
+}
+
+/// This program, doing something else.
+fn own(word: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program is a file"));
+    command.arg(word);
     command
 }
 

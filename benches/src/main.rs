@@ -3,6 +3,7 @@
 
 mod contender;
 mod decode;
+mod embedder;
 mod limit;
 mod measure;
 mod micro;
@@ -26,6 +27,13 @@ fn main() -> ExitCode {
     {
         limit::run(url, connections.parse().expect("a number of connections"), out.as_ref());
         return ExitCode::SUCCESS;
+    }
+    if let [word, runtime, url, connections, dir] = arguments.as_slice()
+        && word == "embedder"
+    {
+        let connections = connections.parse().expect("a number of connections");
+        let fetched = embedder::run(runtime, url, connections, dir.as_ref());
+        return fetched.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     if let [word, command @ ..] = arguments.as_slice()
         && word == "measure"

@@ -1,6 +1,7 @@
 //! The sections: what is compared with what.
 
 use crate::contender::{Job, Who};
+use crate::embedder::Runtime;
 use crate::measure::{self, Cost};
 use crate::plan::Plan;
 use crate::table;
@@ -125,19 +126,23 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The same download on each runtime.
+    /// The same download on each runtime: by the program, which keeps its state, and by the least program around an engine.
     fn runtimes(&self) {
         let len = self.plan.mib(4096);
         self.serve(len);
         let server = self.site().rule("access_log off;").start();
         for connections in [1, 16] {
             let job = self.job(&server, "/big", connections);
-            let contenders = [(" on tokio", Who::Gosh, job.clone()), ("", Who::Smol, job)];
+            let mut contenders = vec![(" on tokio", Who::Gosh, job.clone()), ("", Who::Smol, job.clone())];
+            contenders.extend(Runtime::ALL.map(|runtime| ("", Who::Embedder(runtime), job.clone())));
             let medians =
                 self.compare(&format!("Runtimes, {} MiB, {connections} connections", len >> 20), &contenders);
             let per_gib = |cost: &Cost| cost.cpu.as_secs_f64() * f64::from(1 << 30) / len as f64;
-            let [tokio, smol] = medians.as_slice() else { continue };
-            println!("\nCPU seconds per GiB: tokio {:.3}, smol {:.3}", per_gib(tokio), per_gib(smol));
+            let each = contenders
+                .iter()
+                .zip(&medians)
+                .map(|((name, who, _), cost)| format!("{}{name} {:.3}", who.name(), per_gib(cost)));
+            println!("\nCPU seconds per GiB: {}", each.collect::<Vec<_>>().join("; "));
         }
     }
 
