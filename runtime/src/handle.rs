@@ -7,7 +7,7 @@ use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::download::torrent::WebSeedView;
 use gosh_dl_core::download::torrent::announcer::TrackerStatus;
-use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
+use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
     Answer, BatchResult, DownloadEvent, DownloadState, DownloadStatus, Engine, EngineConfig, EngineError,
@@ -240,6 +240,17 @@ impl Handle {
     /// [`EngineError::NotFound`]; [`EngineError::InvalidInput`] for a limit of 0.
     pub fn set_download_limit(&self, id: DownloadId, limit: Option<u64>) -> Result<()> {
         self.shared.with(|engine, now| engine.set_download_limit(now, id, limit))
+    }
+
+    /// Files of a torrent, by their numbers, are wanted more or less from now on; those that are not named stay as they
+    /// are. What is skipped keeps what is there of it. A torrent that is complete goes on when more of it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for a download that is no torrent;
+    /// [`EngineError::InvalidInput`] for a file that it does not have.
+    pub fn set_file_priorities(&self, id: DownloadId, priorities: &[(usize, FilePriority)]) -> Result<()> {
+        self.shared.with(|engine, now| engine.set_file_priorities(now, id, priorities))
     }
 
     /// Connects a torrent to a peer whose address is known.

@@ -19,3 +19,4 @@ pub use lease::{Destination, Lease};
 pub use options::{
     ConflictPolicy, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange, ParseChecksumError,
 };
+pub use torrent::picker::Priority as FilePriority;

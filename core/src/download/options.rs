@@ -1,5 +1,6 @@
 //! What a user asks of one download.
 
+use super::FilePriority;
 use crate::base::disk::{AllocationMode, Digest, HashAlgorithm};
 use core::fmt;
 use core::net::SocketAddr;
@@ -62,6 +63,9 @@ pub struct DownloadOptions {
     pub seed_time: Option<core::time::Duration>,
     /// Torrents: the numbers of the files that are fetched, from 0. Default: all.
     pub selected_files: Option<Vec<usize>>,
+    /// Torrents: how much files are wanted, by their numbers; it counts more than
+    /// [`selected_files`](Self::selected_files). Default: as much as any other.
+    pub file_priorities: Vec<(usize, FilePriority)>,
     /// Torrents: whether pieces are fetched in order.
     pub sequential: Option<bool>,
     /// Torrents: whether it is seeded as if it had nothing, so that each piece is sent as seldom as can be (BEP 16). For
@@ -123,6 +127,13 @@ impl DownloadOptions {
     #[must_use]
     pub fn peer(mut self, address: SocketAddr) -> Self {
         self.peers.push(address);
+        self
+    }
+
+    /// Adds one file to [`file_priorities`](Self::file_priorities).
+    #[must_use]
+    pub fn file_priority(mut self, file: usize, priority: FilePriority) -> Self {
+        self.file_priorities.push((file, priority));
         self
     }
 

@@ -299,6 +299,7 @@ pub(super) fn validate_torrent(options: &DownloadOptions, files: Option<usize>) 
             return Err(EngineError::InvalidInput { field: "selected_files", message });
         }
     }
+    super::file_priorities::validate(&options.file_priorities, files)?;
     validate_common(options)
 }
 

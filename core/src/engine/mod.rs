@@ -6,6 +6,7 @@ mod dirs;
 mod entry;
 pub mod error;
 pub mod event;
+mod file_priorities;
 mod flow;
 pub mod io;
 mod journal;

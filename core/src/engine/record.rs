@@ -154,6 +154,7 @@ fn encode_options(d: &mut DictEncoder<'_>, options: &DownloadOptions) {
     put_list(d, b"mirrors", &options.mirrors);
     put_list(d, b"trackers", &options.trackers);
     put_list(d, b"peers", &options.peers.iter().map(ToString::to_string).collect::<Vec<_>>());
+    put_list(d, b"file priorities", &super::file_priorities::to_texts(options));
     if let Some(selected) = &options.selected_files {
         put_list(d, b"selected", &selected.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
@@ -203,6 +204,9 @@ fn decode_options(d: Value<'_>) -> Result<DownloadOptions, RecordError> {
     options.trackers = list(d, "trackers")?;
     options.peers = numbers(d, "peers")?;
     options.selected_files = Some(numbers(d, "selected")?).filter(|selected| !selected.is_empty());
+    let texts = list(d, "file priorities")?;
+    options.file_priorities =
+        super::file_priorities::from_texts(&texts).ok_or(RecordError::Key("file priorities"))?;
     options.seed_ratio = choice("seed ratio")?.map(|bits| f64::from_bits(bits << 1));
     options.seed_time = choice("seed time")?.map(Duration::from_secs);
     options.sequential = choice("sequential")?.map(|flag| flag != 0);

@@ -1,7 +1,7 @@
 //! Views of downloads for users.
 
 use super::EngineError;
-use crate::download::{DownloadId, DownloadPriority, ExpectedChecksum};
+use crate::download::{DownloadId, DownloadPriority, ExpectedChecksum, FilePriority};
 use std::path::PathBuf;
 
 /// What kind of download it is.
@@ -226,6 +226,8 @@ pub struct TorrentFile {
     pub size: u64,
     /// Whether it is wanted.
     pub selected: bool,
+    /// How much it is wanted.
+    pub priority: FilePriority,
     /// How many of its bytes are here.
     pub completed: u64,
 }

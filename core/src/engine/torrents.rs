@@ -514,6 +514,12 @@ fn listen_plan(config: &super::EngineConfig) -> ListenPlan {
 }
 
 impl super::entry::Entry {
+    /// The files of a torrent that the user or its link named, if any.
+    pub(super) fn selected_files(&self) -> Option<Vec<usize>> {
+        let Kind::Torrent(torrent) = &self.kind else { return None };
+        self.options.selected_files.clone().or_else(|| torrent.magnet.as_ref().and_then(selected))
+    }
+
     /// What a torrent is told when it starts.
     fn torrent_plan(
         &self,
@@ -542,7 +548,8 @@ impl super::entry::Entry {
             sequential: options.sequential.unwrap_or(false),
             super_seeding: options.super_seeding.unwrap_or(false),
             offline: false,
-            selected: options.selected_files.clone().or_else(|| magnet.and_then(selected)),
+            selected: self.selected_files(),
+            file_priorities: super::file_priorities::by_number(&options.file_priorities),
             trackers,
             web_seeds: magnet.map_or_else(Vec::new, |magnet| magnet.web_seeds.clone()),
             known_peers: options

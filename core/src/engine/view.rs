@@ -7,6 +7,7 @@ use super::status::{
     TorrentStatusInfo,
 };
 use crate::base::Instant;
+use crate::download::FilePriority;
 use crate::download::http::{HttpDownload, HttpSaved};
 use crate::download::torrent::Torrent;
 use crate::wire::http::HttpUrl;
@@ -59,7 +60,8 @@ impl Entry {
     pub(super) fn full_status(&self, now: Instant, config: &EngineConfig) -> DownloadStatus {
         let mut status = self.status(now, config);
         if let Kind::Torrent(torrent) = &self.kind {
-            status.torrent_info = torrent_info(torrent, self.torrent(), &self.options.selected_files);
+            let files = torrent.metainfo.as_ref().map_or(0, |metainfo| metainfo.files().len());
+            status.torrent_info = torrent_info(torrent, self.torrent(), &self.file_priorities(files));
         }
         status.peers = self.torrent().map(|torrent| peers(now, torrent));
         status
@@ -146,7 +148,7 @@ fn count(number: usize) -> u32 {
 fn torrent_info(
     entry: &TorrentEntry,
     running: Option<&Torrent>,
-    selected: &Option<Vec<usize>>,
+    priorities: &[FilePriority],
 ) -> Option<TorrentStatusInfo> {
     let metainfo = entry.metainfo.as_ref()?;
     let saved = running.map(Torrent::saved);
@@ -156,7 +158,8 @@ fn torrent_info(
         index: file.index,
         path: folder.into_iter().chain(&file.path()).map(|name| name.as_str()).collect(),
         size: file.len,
-        selected: selected.as_ref().is_none_or(|selected| selected.contains(&file.index)),
+        selected: priorities.get(file.index).is_some_and(|priority| *priority != FilePriority::Skip),
+        priority: priorities.get(file.index).copied().unwrap_or_default(),
         completed: saved.completed_of(metainfo, file.index),
     };
     let files = metainfo.files().iter().filter(|file| !file.pad).map(file).collect();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::download::torrent::announcer::TrackerStatus;
-use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority};
+use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use gosh_dl_core::engine::recording::RecordedEngine;
 use gosh_dl_core::engine::{
     Answer, DownloadEvent, DownloadState, DownloadStatus, EngineConfig, EngineError, EngineStart,
@@ -138,6 +138,19 @@ impl World {
     pub fn repair(&mut self, id: DownloadId) -> Result<VerifyReport, EngineError> {
         let token = self.ask_check(id, true);
         self.wait_report(token)
+    }
+
+    /// Changes how much files of a torrent are wanted.
+    pub fn set_file_priorities(
+        &mut self,
+        id: DownloadId,
+        priorities: &[(usize, FilePriority)],
+    ) -> Result<(), EngineError> {
+        let now = self.engine_now();
+        self.trace.note(self.now, format_args!("** file priorities {priorities:?}"));
+        let result = self.engine_mut().set_file_priorities(now, id, priorities);
+        self.finish_command();
+        result
     }
 
     /// Changes a download's place in the queue.
@@ -358,6 +371,11 @@ impl World {
     /// Where there is no such host.
     pub fn log(&self, host: &str) -> &Log {
         &self.network.host(host).unwrap_or_else(|| panic!("no host {host}")).log
+    }
+
+    /// The content of a file in a folder of [`World::DIR`].
+    pub fn file_in(&self, folder: &str, name: &str) -> Option<Vec<u8>> {
+        self.disk.content(std::path::Path::new(Self::DIR).join(folder), name)
     }
 
     /// The content of a file in [`World::DIR`].

@@ -20,6 +20,7 @@ pub mod picker;
 mod pieces;
 pub mod pipeline;
 mod plan;
+mod priorities;
 mod reach;
 pub mod readers;
 mod routing;
@@ -33,6 +34,7 @@ mod web_seeds;
 
 pub use self::files::FilesSaved;
 pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
+pub use self::priorities::file_priorities;
 pub use self::reach::ReachError;
 pub use self::trail::RedirectError;
 pub use self::views::PeerView;

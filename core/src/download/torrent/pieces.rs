@@ -1,12 +1,11 @@
 //! What a torrent does with blocks and pieces, and how it becomes whole.
 
 use super::files::{self, TorrentFiles};
-use super::picker::{Picker, Priority};
+use super::picker::Picker;
 use super::super_seed::SuperSeed;
 use super::{Child, Output, Phase, Sender, Timer, Torrent};
-use crate::base::{Bitfield, Block, BlockData, Instant, PieceIndex};
+use crate::base::{Block, BlockData, Instant, PieceIndex};
 use crate::proto::peer::PeerConfig;
-use std::sync::Arc;
 
 impl Torrent {
     /// A block that a peer or a web seed was asked for.
@@ -79,16 +78,10 @@ impl Torrent {
         let grid = content.metainfo.grid();
         let mut picker = Picker::new(grid, content.files.have(), rng);
         picker.set_sequential(self.plan.sequential);
-        let layout = Arc::clone(content.files.layout());
-        if (0..layout.files()).any(|file| !content.files.is_wanted(file) && !layout.is_pad(file)) {
-            let mut wanted = Bitfield::new(grid.pieces());
-            let files = (0..layout.files()).filter(|file| content.files.is_wanted(*file));
-            files.flat_map(|file| layout.pieces_of(file)).for_each(|piece| _ = wanted.insert(piece));
-            let unwanted = grid.all().filter(|piece| !wanted.has(*piece));
-            unwanted.for_each(|piece| picker.set_priority(piece, Priority::Skip));
-        }
-        let whole = picker.is_complete();
         content.picker = Some(picker);
+        self.prioritize();
+        let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
+        let whole = picker.is_some_and(Picker::is_complete);
         if self.stop.is_some() {
             return;
         }

@@ -4,13 +4,14 @@ use super::announcer::AnnouncePlan;
 use super::candidates::{Candidates, Source};
 use super::files::FilesSaved;
 use super::layout::Layout;
+use super::picker::Priority;
 use crate::base::disk::AllocationMode;
 use crate::base::{InfoHash, PeerId, Rng};
 use crate::proto::peer::PeerConfig;
 use crate::wire::torrent::Metainfo;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub struct TorrentPlan {
     pub super_seeding: bool,
     /// The numbers of the files that are wanted; `None` is all.
     pub selected: Option<Vec<usize>>,
+    /// How much files are wanted, by their numbers, where that was said.
+    pub file_priorities: BTreeMap<u32, Priority>,
     /// Announce URLs, in tiers.
     pub trackers: Vec<Vec<String>>,
     /// Addresses of web servers that have its files (BEP 19), beside those that the metainfo names.
@@ -147,13 +150,5 @@ impl TorrentPlan {
             candidates.add(crate::base::Instant::ZERO, *address, Source::User);
         }
         candidates
-    }
-
-    /// The numbers of the files that are not wanted.
-    pub(super) fn unwanted(&self, metainfo: &Metainfo) -> BTreeSet<u32> {
-        let Some(selected) = &self.selected else { return BTreeSet::new() };
-        let selected: BTreeSet<usize> = selected.iter().copied().collect();
-        let unwanted = (0..metainfo.files().len()).filter(|index| !selected.contains(index));
-        unwanted.filter_map(|index| u32::try_from(index).ok()).collect()
     }
 }

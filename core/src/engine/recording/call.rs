@@ -3,7 +3,7 @@
 use super::fields::{Field, Source, choice};
 use super::{RecordingError, payload, redact};
 use crate::base::{Instant, LinkInput};
-use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
+use crate::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use crate::engine::{Engine, EngineConfig, Input, Token};
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -57,6 +57,13 @@ pub enum Call {
         id: DownloadId,
         /// Its announce URL.
         url: String,
+    },
+    /// [`Engine::set_file_priorities`]
+    SetFilePriorities {
+        /// Which.
+        id: DownloadId,
+        /// The files and how much they are wanted.
+        priorities: Vec<(usize, FilePriority)>,
     },
     /// [`Engine::scrape`]
     Scrape {
@@ -138,6 +145,9 @@ impl Call {
             Self::AddMagnet { uri, options, reply } => drop(engine.add_magnet(now, &uri, *options, reply)),
             Self::AddPeer { id, address } => drop(engine.add_peer(now, id, address)),
             Self::AddTracker { id, url } => drop(engine.add_tracker(now, id, &url)),
+            Self::SetFilePriorities { id, priorities } => {
+                drop(engine.set_file_priorities(now, id, &priorities));
+            }
             Self::Scrape { id } => drop(engine.scrape(now, id)),
             Self::Reannounce { id } => drop(engine.force_reannounce(now, id)),
             Self::Pause { id, reply } => engine.pause(now, id, reply),
@@ -208,6 +218,7 @@ choice!(Call {
     15 => AddTracker { id, url },
     16 => Reannounce { id },
     24 => Scrape { id },
+    25 => SetFilePriorities { id, priorities },
 });
 
 impl<T: Field> Field for Box<T> {

@@ -49,6 +49,7 @@ pub use tape::Ending;
 use super::error::Result;
 use super::{Engine, EngineConfig, EngineStart, Input, LinkKey, Output, Token};
 use crate::base::Instant;
+use crate::download::FilePriority;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
 use crate::engine::machine::Who;
 use bytes::Bytes;
@@ -218,6 +219,21 @@ impl RecordedEngine {
     pub fn force_reannounce(&mut self, now: Instant, id: DownloadId) -> Result<()> {
         self.record(now, || Call::Reannounce { id });
         self.engine.force_reannounce(now, id)
+    }
+
+    /// [`Engine::set_file_priorities`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_file_priorities(
+        &mut self,
+        now: Instant,
+        id: DownloadId,
+        priorities: &[(usize, FilePriority)],
+    ) -> Result<()> {
+        self.record(now, || Call::SetFilePriorities { id, priorities: priorities.to_vec() });
+        self.engine.set_file_priorities(now, id, priorities)
     }
 
     /// [`Engine::scrape`]

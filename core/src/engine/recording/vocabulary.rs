@@ -10,7 +10,7 @@ use crate::base::link::{ArrivalKey, ListenerKey, UdpKey};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Key, LinkError, LinkInput, ResolveError, TlsError};
 use crate::download::{
-    ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange,
+    ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, FilePriority, OnChange,
 };
 use crate::engine::{
     BatchKey, DiskKey, EngineConfig, EngineStart, HttpConfig, Input, LinkKey, QueryKey, Token, TorrentConfig,
@@ -95,6 +95,7 @@ record!(DownloadOptions {
     seed_ratio,
     seed_time,
     selected_files,
+    file_priorities,
     sequential,
     super_seeding,
     max_peers,
@@ -169,6 +170,7 @@ choice!(Table { 0 => Meta, 1 => Download, 2 => Progress, 3 => Torrent });
 choice!(AllocationMode { 0 => None, 1 => Sparse, 2 => Full });
 choice!(ConflictPolicy { 0 => Rename, 1 => Overwrite, 2 => Skip, 3 => Fail });
 choice!(OnChange { 0 => Restart, 1 => Fail });
+choice!(FilePriority { 0 => Skip, 1 => Low, 2 => Normal, 3 => High });
 choice!(DownloadPriority { 0 => Low, 1 => Normal, 2 => High, 3 => Critical });
 choice!(HashAlgorithm { 0 => Md5, 1 => Sha1, 2 => Sha256, 3 => Sha512 });
 

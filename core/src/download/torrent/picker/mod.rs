@@ -16,12 +16,15 @@ use self::order::{CLASSES, Order};
 use self::partials::{Cell, Partials};
 use self::suspects::Suspects;
 use crate::base::{Bitfield, Block, PieceGrid, PieceIndex, Rng};
+use core::fmt;
+use core::str::FromStr;
 
 pub use self::choose::Ask;
 pub use self::evidence::Evidence;
 
 /// How much a piece or a file is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Priority {
     /// Not at all.
     Skip,
@@ -32,6 +35,28 @@ pub enum Priority {
     Normal,
     /// Before all others.
     High,
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Skip => "skip",
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        })
+    }
+}
+
+impl FromStr for Priority {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Skip, Self::Low, Self::Normal, Self::High];
+        all.into_iter()
+            .find(|priority| priority.to_string() == text)
+            .ok_or("must be skip, low, normal or high")
+    }
 }
 
 /// How fast a peer is.

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 impl<K: Copy + Ord> Picker<K> {
     /// Asks `who` for up to `max` whole pieces in a row that nobody was asked for, all blocks of them; puts them into
-    /// `out`. What readers wait for comes first; otherwise they are of the longest gap: at its start, or in the middle of
+    /// `out`. What readers wait for comes first; otherwise they are of the longest gap among those that are wanted most: at its start, or in the middle of
     /// it where somebody else comes from the left.
     pub fn pick_run(&mut self, who: K, has: &Bitfield, max: u32, speed: Speed, out: &mut Vec<PieceIndex>) {
         if max == 0 || self.is_complete() {
@@ -49,19 +49,20 @@ impl<K: Copy + Ord> Picker<K> {
         if let Some(piece) = urgent {
             return Some(piece.get());
         }
-        let gap = self.gaps(has)?;
+        let gap = (0..CLASSES).find_map(|class| self.gap(has, class))?;
         let busy = gap.start.checked_sub(1).and_then(|before| self.grid.piece(before));
         let busy = busy.is_some_and(|before| self.partial_of(before).is_some());
         let middle = gap.start + (gap.end - gap.start) / 2;
         Some(if busy && !self.sequential { middle } else { gap.start })
     }
 
-    /// The longest gap, or the first one if sequential.
-    fn gaps(&self, has: &Bitfield) -> Option<Range<u32>> {
+    /// The longest gap among the pieces of a class, or the first one if sequential.
+    fn gap(&self, has: &Bitfield, class: usize) -> Option<Range<u32>> {
+        let wanted = &self.tables.as_ref()?.open[class];
         let (mut best, mut at) = (0..0, None);
         let end = self.grid.pieces();
         for index in 0..=end {
-            let open = self.grid.piece(index).is_some_and(|piece| has.has(piece) && self.is_open(piece));
+            let open = self.grid.piece(index).is_some_and(|piece| has.has(piece) && wanted.has(piece));
             match (open, at) {
                 (true, None) => at = Some(index),
                 (false, Some(start)) => {
