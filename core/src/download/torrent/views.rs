@@ -38,6 +38,20 @@ impl Torrent {
         self.phase
     }
 
+    /// Which of `data`, were it to arrive on a lane now, nothing looks at: bytes of blocks and of bodies of web seeds. On
+    /// a lane that is gone, all of it.
+    pub fn payload(&self, lane: Lane, data: &[u8]) -> Vec<Range<usize>> {
+        let known = match lane {
+            Lane::Peer(peer) => self.peers.get(peer).map(|slot| slot.machine.payload(data)),
+            Lane::WebSeed(seed, exchange) => {
+                self.seeds.get(seed).map(|slot| slot.machine.payload(exchange, data))
+            }
+            // What a tracker answers is read.
+            Lane::Tracker(_) => Some(Vec::new()),
+        };
+        known.unwrap_or_else(|| vec![0..data.len()])
+    }
+
     /// What it is, once known.
     pub fn metainfo(&self) -> Option<&Arc<Metainfo>> {
         self.content.as_ref().map(|content| &content.metainfo)

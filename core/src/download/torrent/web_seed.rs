@@ -226,6 +226,13 @@ impl WebSeed {
         self.slots.get(slot)?.0.credit()
     }
 
+    /// Which of `data`, were it to arrive for an exchange now, nothing looks at: in order, without touching. For one that
+    /// is over, all of it.
+    pub fn payload(&self, slot: SlotKey, data: &[u8]) -> Vec<Range<usize>> {
+        let known = self.slots.get(slot).and_then(|slot| slot.0.payload(data));
+        known.unwrap_or_else(|| vec![0..data.len()])
+    }
+
     // ----- within ----------------------------------------------------------------------------------------------------
 
     /// Begins the next exchange if there is something to ask for and nothing under way.

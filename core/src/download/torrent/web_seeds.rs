@@ -15,7 +15,7 @@ pub type SeedKey = Key<SeedSlot>;
 /// One web seed and what the torrent keeps of it.
 #[derive(Debug)]
 pub struct SeedSlot {
-    machine: WebSeed,
+    pub(super) machine: WebSeed,
     down: RateMeter,
     /// Bytes whose arrival has been counted.
     received: u64,

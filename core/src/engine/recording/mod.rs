@@ -26,9 +26,9 @@
 //! assert_eq!(replay.trace(), engine.trace().unwrap());
 //! ```
 //!
-//! Bodies of HTTP answers stand as their length and come back as zeros: nothing in here looks at them. A recording ends
-//! at [`RECORDING_LIMIT`] bytes and says so. User-info of URLs, values of the user's headers and cookies are masked;
-//! other parts of URLs, paths and names of files are in it.
+//! Bodies of HTTP answers and blocks of peers stand as their length and come back as zeros: nothing in here looks at
+//! them. A recording ends at [`RECORDING_LIMIT`] bytes and says so. User-info of URLs, values of the user's headers and
+//! cookies are masked; other parts of URLs, paths and names of files are in it.
 
 mod call;
 mod fields;
@@ -50,6 +50,7 @@ use super::error::Result;
 use super::{Engine, EngineConfig, EngineStart, Input, LinkKey, Output, Token};
 use crate::base::Instant;
 use crate::download::FilePriority;
+use crate::download::torrent::Lane;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
 use crate::engine::machine::Who;
 use bytes::Bytes;
@@ -329,20 +330,28 @@ impl Deref for RecordedEngine {
 
 impl Engine {
     /// Which of `data`, were it to arrive on `link` now, is payload: bytes that nothing looks at. In order, without
-    /// touching. On a link that is gone or in no use that is all of it; on one to a peer nothing.
+    /// touching. On a link that is gone or in no use that is all of it.
     pub fn payload(&self, link: LinkKey, data: &[u8]) -> Vec<Range<usize>> {
-        let connection = match self.links.leased_to(link) {
+        let known = match self.links.leased_to(link) {
             Some(Who::Http { entry, slot }) => {
                 let download = self.entries.get(entry).and_then(|entry| entry.http());
-                download.and_then(|download| download.connection(slot))
+                let connection = download.and_then(|download| download.connection(slot));
+                connection.map(|connection| connection.payload(data))
             }
-            Some(Who::Torrent { .. } | Who::Guest(_)) => return Vec::new(),
+            Some(Who::Torrent { entry, lane }) => {
+                let torrent = self.entries.get(entry).and_then(|entry| entry.torrent());
+                torrent.map(|torrent| torrent.payload(lane, data))
+            }
+            // Who has not said whom he wants sends no blocks.
+            Some(Who::Guest(_)) => Some(Vec::new()),
             None => None,
         };
-        match connection {
-            Some(connection) => connection.payload(data),
-            None => vec![0..data.len()],
-        }
+        known.unwrap_or_else(|| vec![0..data.len()])
+    }
+
+    /// Whether what arrives on `link` is the conversation of a peer.
+    fn is_peer(&self, link: LinkKey) -> bool {
+        matches!(self.links.leased_to(link), Some(Who::Torrent { lane: Lane::Peer(_), .. } | Who::Guest(_)))
     }
 }
 

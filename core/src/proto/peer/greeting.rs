@@ -100,6 +100,11 @@ impl Greeting {
 pub(super) struct HandshakeReader(BytesMut);
 
 impl HandshakeReader {
+    /// How many bytes of the handshake have not come.
+    pub(super) fn missing(&self) -> usize {
+        Handshake::LEN.saturating_sub(self.0.len())
+    }
+
     /// Takes what came: the handshake and what is behind it, once it is there. What cannot become one is refused at
     /// its first wrong byte.
     pub(super) fn take(&mut self, data: BytesMut) -> Result<Option<(Handshake, BytesMut)>, Violation> {

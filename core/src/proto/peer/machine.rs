@@ -53,7 +53,7 @@ pub struct Peer {
     pub(super) features: Features,
     pub(super) us: Side,
     pub(super) them: Side,
-    decoder: MessageDecoder,
+    pub(super) decoder: MessageDecoder,
     pub(super) pieces: Pieces,
     pub(super) requests: Requests,
     pub(super) wanted: Wanted,

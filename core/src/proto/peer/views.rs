@@ -5,6 +5,7 @@ use super::machine::Phase;
 use crate::base::{Bitfield, Block, Instant, PieceIndex};
 use crate::wire::peer::Features;
 use core::net::{IpAddr, SocketAddr};
+use core::ops::Range;
 use core::time::Duration;
 
 impl Peer {
@@ -16,6 +17,20 @@ impl Peer {
     /// Whether the handshakes are exchanged and the conversation goes on.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Greeted | Phase::Open)
+    }
+
+    /// Which of `data`, were it to arrive next, are bytes of blocks: in order, without touching. Everything else decides
+    /// something. Where the link is not open or not any more, that is all of it.
+    pub fn payload(&self, data: &[u8]) -> Vec<Range<usize>> {
+        match &self.phase {
+            Phase::Dialling | Phase::Closed => vec![0..data.len()],
+            Phase::Greeting(reader) => {
+                let greeting = reader.missing().min(data.len());
+                let behind = self.decoder.payload(&data[greeting..]).into_iter();
+                behind.map(|span| greeting + span.start..greeting + span.end).collect()
+            }
+            Phase::Greeted | Phase::Open => self.decoder.payload(data),
+        }
     }
 
     /// What both sides can do; nothing before the handshakes are exchanged.

@@ -449,5 +449,6 @@ const MIN_PART: usize = 4 << 10;
 /// A message that is not known is skipped, but nothing longer than what is known: it would be a broken stream.
 const MAX_SKIPPED: u32 = 128 << 10;
 
+mod payload;
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,16 @@
 
 use crate::same_decisions::{LEN, SCENARIOS, body, config, partial, serve};
 use crate::threads::Threads;
+use bytes::Bytes;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum};
 use gosh_dl_core::engine::recording::{Ending, Replay, output_line};
-use gosh_dl_core::engine::{DownloadState, EngineConfig, Output};
+use gosh_dl_core::engine::{DownloadState, EngineConfig, Output, TorrentConfig};
+use gosh_dl_core::wire::torrent::create::NewTorrent;
 use gosh_dl_runtime::{Driver, Handle, Runtime as _, Task as _, drive};
 
-use gosh_dl_sim::{Content, CrashMode, End, Part, Resource, World};
+use gosh_dl_sim::{Content, CrashMode, End, Framing, Part, Resource, World};
+use sha1::{Digest as _, Sha1};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -149,6 +153,86 @@ fn a_recording_that_was_cut_off_is_repeated_up_to_there() {
     assert!(last > 100);
 }
 
+/// A torrent and its only file.
+fn torrent(seeds: &[&str]) -> (Bytes, Vec<u8>) {
+    let content = Content::generated(5, TORRENT_LEN as u64).slice(0..TORRENT_LEN as u64).to_vec();
+    let mut torrent = NewTorrent::file("file", TORRENT_LEN as u64);
+    torrent.piece_len = Some(64 << 10);
+    torrent.web_seeds = seeds.iter().map(|url| (*url).to_owned()).collect();
+    let hashes: Vec<[u8; 20]> = content.chunks(64 << 10).map(|piece| Sha1::digest(piece).into()).collect();
+    (torrent.finish(&hashes).unwrap().raw().clone(), content)
+}
+
+#[test]
+fn a_recording_of_a_torrent_holds_no_blocks_and_is_repeated_output_for_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("recording");
+    let (torrent, content) = torrent(&[]);
+    let listen = TorrentConfig::new().listen_address(IpAddr::from([127, 0, 0, 1])).listen_port_range((0, 0));
+    let settings = |name: &str| config().torrent(listen.clone()).download_dir(dir.path().join(name));
+    let plain = Threads::new().unwrap();
+    let spawn = |driver| plain.spawn(drive(plain.clone(), driver)).detach();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    std::fs::create_dir(dir.path().join("seed")).unwrap();
+    std::fs::write(dir.path().join("seed/file"), &content).unwrap();
+
+    let (seed, driver) = Handle::start(settings("seed").seed_ratio(100.0), None).unwrap();
+    spawn(driver);
+    let leecher = settings("leecher").seed_ratio(0.0).record(path.clone());
+    let (leecher, mut driver) = Handle::start(leecher, None).unwrap();
+    driver.observe({
+        let lines = Arc::clone(&lines);
+        move |output| lines.lock().unwrap().push(output_line(output))
+    });
+    spawn(driver);
+    smol::block_on(async {
+        let id = seed.add_torrent(&torrent, DownloadOptions::new()).await.unwrap();
+        while seed.listen_port().is_none() || seed.status(id).unwrap().state != DownloadState::Seeding {
+            smol::Timer::after(Duration::from_millis(10)).await;
+        }
+        let at = SocketAddr::from(([127, 0, 0, 1], seed.listen_port().unwrap()));
+        let id = leecher.add_torrent(&torrent, DownloadOptions::new().peer(at)).await.unwrap();
+        leecher.wait(id).await.unwrap();
+        leecher.shutdown().await.unwrap();
+        seed.shutdown().await.unwrap();
+    });
+    assert!(std::fs::read(dir.path().join("leecher/file")).unwrap() == content);
+
+    let mut live = std::mem::take(&mut *lines.lock().unwrap());
+    live.push(output_line(&Output::Closed));
+    let file = std::fs::read(path).unwrap();
+    let (lines, ending) = replay(&file);
+    let part = live.iter().zip(&lines).position(|(live, again)| live != again);
+    assert_eq!((part, live.len()), (None, lines.len()), "{:?}", part.map(|at| (&live[at], &lines[at])));
+    assert_eq!(ending, Some(Ending::Closed));
+    println!("{} bytes of recording for {TORRENT_LEN} of torrent", file.len());
+    assert!(file.len() < TORRENT_LEN / 20, "{} bytes of recording", file.len());
+}
+
+#[test]
+fn a_recording_of_web_seeds_holds_no_bodies_and_is_repeated_output_for_output() {
+    const SEEDS: [&str; 2] = ["http://a.example/file", "http://b.example/file"];
+    let mut world = recorded_world(config());
+    let (torrent, content) = torrent(&SEEDS);
+    for (number, seed) in SEEDS.into_iter().enumerate() {
+        let mut resource = Resource::new(Content::Literal(content.clone().into()));
+        if number == 1 {
+            resource.behaviour.framing = Framing::Chunked { size: 7000, extension: "", trailers: Vec::new() };
+        }
+        world.serve(seed, resource);
+    }
+    let id = world.add_torrent(torrent, &SEEDS, DownloadOptions::new().seed_time(Duration::ZERO));
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+    assert!(world.file("file").unwrap() == content);
+    assert!(world.shutdown(Duration::from_secs(10)));
+    let live = lines_of(&mut world);
+    let (lines, ending) = replay(&world.recording);
+    let part = live.iter().zip(&lines).position(|(live, again)| live != again);
+    assert_eq!((part, live.len()), (None, lines.len()), "{:?}", part.map(|at| (&live[at], &lines[at])));
+    assert_eq!(ending, Some(Ending::Closed));
+    assert!(world.recording.len() < TORRENT_LEN / 5, "{} bytes of recording", world.recording.len());
+}
+
 fn recorded_world(config: EngineConfig) -> World {
     let mut world = World::with_config(3, config.record(PathBuf::from("/state/recording")));
     world.outputs = Some(Vec::new());
@@ -216,3 +300,6 @@ fn each_life_of_a_killed_engine_has_a_recording_of_its_own() {
     let (lines, _) = replay(&world.recording);
     assert_eq!(lines, lines_of(&mut world));
 }
+
+/// Enough that a recording with its blocks would be far larger than one without.
+const TORRENT_LEN: usize = 4_000_000;

@@ -10,6 +10,7 @@ use crate::download::torrent::trail::{Trail, leads_to};
 use crate::proto::http::{self as proto, CloseReason, Connection};
 use crate::wire::http::{HttpUrl, ResponseHead, RetryAfter};
 use bytes::Bytes;
+use core::ops::Range;
 
 /// An exchange under way.
 #[derive(Debug)]
@@ -51,6 +52,22 @@ impl Exchange {
 
     pub(super) fn credit(&self) -> Option<u64> {
         Some(self.lease.as_ref()?.connection.credit())
+    }
+
+    /// Which of `data`, were it to arrive next, nothing looks at; `None` without a connection.
+    pub(super) fn payload(&self, data: &[u8]) -> Option<Vec<Range<usize>>> {
+        let bodies = self.lease.as_ref()?.connection.payload(data);
+        // BEP 17: a body can say for how long the server is busy, and which one does is not known before its head.
+        let mut read = match self.stage {
+            Stage::Leasing | Stage::Asking | Stage::Busy { .. } => MAX_DIGITS,
+            Stage::Receiving { .. } | Stage::Done | Stage::Leading(_) => 0,
+        };
+        let unread = |span: Range<usize>| {
+            let skip = read.min(span.len());
+            read -= skip;
+            span.start + skip..span.end
+        };
+        Some(bodies.into_iter().map(unread).filter(|span| !span.is_empty()).collect())
     }
 
     /// Where it may lead. Only what a torrent itself says is a query counts as one: that of a script is ours.

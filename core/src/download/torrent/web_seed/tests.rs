@@ -46,6 +46,8 @@ struct World {
     slot: Option<SlotKey>,
     /// How many bytes come at once.
     step: usize,
+    /// Whether payload arrives as zeros.
+    masked: bool,
 }
 
 impl World {
@@ -65,6 +67,7 @@ impl World {
             links: 0,
             slot: None,
             step: 1000,
+            masked: false,
         }
     }
 
@@ -127,7 +130,10 @@ impl World {
     fn receive(&mut self, answer: &[u8]) {
         let Some(slot) = self.slot else { return };
         for piece in answer.chunks(self.step) {
-            self.seed.handle_link(self.now, slot, LinkInput::Data(BytesMut::from(piece)));
+            let mut piece = BytesMut::from(piece);
+            let payload = if self.masked { self.seed.payload(slot, &piece) } else { Vec::new() };
+            payload.into_iter().for_each(|span| piece[span].fill(0));
+            self.seed.handle_link(self.now, slot, LinkInput::Data(piece));
         }
         if answer.is_empty() || !answer.windows(15).any(|part| part.eq_ignore_ascii_case(b"content-length:"))
         {
@@ -383,6 +389,28 @@ fn script_is_asked_for_pieces() {
     assert!(world.fetch(0, 1));
     world.play(|_| refusal("503 Busy", "", "77\n"));
     assert_eq!(world.said, ["idle", "the server is busy for 77 s, Some(77)"]);
+}
+
+#[test]
+fn payload_decides_nothing() {
+    let file = content(&[("one", 40_000)]);
+    let play = |masked: bool, step: usize| {
+        let mut world = World::new(Kind::Script, "http://host/s", &[("one", 40_000)]);
+        (world.masked, world.step) = (masked, step);
+        assert!(world.fetch(0, 1));
+        world.play(|_| whole(&file[..PIECE as usize]));
+        assert!(world.fetch(1, 1));
+        world.play(|_| refusal("503 Busy", "", "77\n"));
+        let bytes = world.data.iter().filter(|byte| **byte == 0).count();
+        (bytes, world.requests, world.said)
+    };
+    for step in [1, 50, 1000, usize::MAX] {
+        let ((none, requests, said), (zeros, ..)) = (play(false, step), play(true, step));
+        assert_eq!(none, 0);
+        assert!((PIECE as usize - 20..=PIECE as usize).contains(&zeros), "{zeros} bytes at {step}");
+        assert_eq!(play(true, step), (zeros, requests, said.clone()));
+        assert_eq!(said[1], "the server is busy for 77 s, Some(77)");
+    }
 }
 
 #[test]

@@ -161,7 +161,41 @@ fn a_block_that_trickles_in_has_few_parts() {
     }
 }
 
+/// Which bytes of a stream are payload, where it comes in parts of these lengths.
+fn payload(stream: &[u8], cuts: &[usize]) -> Vec<bool> {
+    let (mut decoder, mut found, mut rest) = (MessageDecoder::default(), Vec::new(), stream);
+    for cut in cuts.iter().cycle() {
+        let (part, after) = rest.split_at((*cut).min(rest.len()));
+        let at = found.len();
+        found.resize(at + part.len(), false);
+        for span in decoder.payload(part) {
+            assert!(!span.is_empty() && !found[at..][span.clone()].iter().any(|there| *there));
+            found[at..][span].fill(true);
+        }
+        let mut input = Bytes::copy_from_slice(part);
+        while decoder.decode(&mut input).unwrap().is_some() {}
+        rest = after;
+        if rest.is_empty() {
+            return found;
+        }
+    }
+    found
+}
+
 proptest! {
+    #[test]
+    fn bytes_of_blocks_and_nothing_else_are_payload_wherever_it_is_cut(
+        messages in prop::collection::vec(message(), 1..12),
+        cuts in prop::collection::vec(1usize..9000, 1..6),
+    ) {
+        let stream: Vec<u8> = messages.iter().flat_map(encoded).collect();
+        let of = |message: &Message| {
+            let block = matches!(message, Message::Piece { .. });
+            (0..encoded(message).len()).map(move |at| block && at >= 13).collect::<Vec<bool>>()
+        };
+        prop_assert_eq!(payload(&stream, &cuts), messages.iter().flat_map(of).collect::<Vec<_>>());
+    }
+
     #[test]
     fn what_was_written_is_read_wherever_it_is_cut(
         messages in prop::collection::vec(message(), 0..12),
