@@ -214,8 +214,9 @@ impl TorrentFiles {
         if self.told_finished || self.undone > 0 {
             return;
         }
+        self.begin_checkpoint();
+        // Where everything is with the disk already, that was all of it.
         if self.needs_sync() || self.checkpoint.is_some() {
-            self.begin_checkpoint();
             return;
         }
         self.told_finished = true;
