@@ -1,6 +1,7 @@
 //! What every runtime must do, as functions over a [`Rig`], and as the suites [`links_suite!`](crate::links_suite) and
 //! [`engine_suite!`](crate::engine_suite) that call them all. What can be told of an engine in a simulated world, too, is
-//! over a [`World`](world::World), and in [`world_suite!`](crate::world_suite).
+//! over a [`World`](world::World), and in [`world_suite!`](crate::world_suite); of links, over [`Wires`](wires::Wires), and in
+//! [`wires_suite!`](crate::wires_suite).
 
 mod accept;
 mod bench;
@@ -12,11 +13,11 @@ mod home;
 mod leftovers;
 mod links;
 mod udp;
+pub mod wires;
 pub mod world;
 
 pub use accept::{
-    adopted_links_are_links, both_families_share_a_port, dropping_closes_listeners, few_wait_for_an_answer,
-    many_are_accepted_at_once, places_that_cannot_be_had_are_told, unlistening_closes_what_waits,
+    both_families_share_a_port, dropping_closes_listeners, few_wait_for_an_answer, many_are_accepted_at_once,
 };
 pub use cancel::{
     calls_can_be_dropped_wherever_they_wait, cut_short, drivers_can_be_dropped_wherever_they_wait,
@@ -33,9 +34,10 @@ pub use files::{
 };
 pub use leftovers::{engines_in_a_child, nothing_is_left};
 pub use links::{
-    closing_sends_what_is_queued, credit_is_kept_to_the_byte, dropping_closes_everything,
-    half_closed_links_deliver_all, links_come_from_where_they_are_told, refusals_are_told, resets_are_told,
-    what_was_sent_is_told,
+    adopted_links_are_links, closing_sends_what_is_queued, credit_is_kept_to_the_byte,
+    datagrams_arrive_each_by_itself, dropping_closes_everything, half_closed_links_deliver_all,
+    links_come_from_where_they_are_told, places_that_cannot_be_had_are_told, refusals_are_told,
+    resets_are_told, unbound_sockets_are_gone, unlistening_closes_what_waits, what_was_sent_is_told,
 };
 pub use udp::{
     batches_stay_apart, closed_sockets_free_their_port, datagrams_go_both_ways, errors_end_no_socket,
@@ -88,6 +90,83 @@ pub trait Rig {
     }
 }
 
+/// The tests of links, listeners and UDP sockets in any network, which may be a simulated one:
+/// `wires_suite!(name, wires)`, with [`Wires`](wires::Wires).
+#[macro_export]
+macro_rules! wires_suite {
+    ($name:ident, $wires:expr) => {
+        mod $name {
+            $crate::wires_suite!(@tests $wires);
+        }
+    };
+    (@tests $wires:expr) => {
+        #[test]
+        fn credit_is_kept_to_the_byte() {
+            $crate::runtime::credit_is_kept_to_the_byte($wires);
+        }
+
+        #[test]
+        fn a_half_closed_link_delivers_all_and_then_its_end() {
+            $crate::runtime::half_closed_links_deliver_all($wires);
+        }
+
+        #[test]
+        fn a_reset_is_told() {
+            $crate::runtime::resets_are_told($wires);
+        }
+
+        #[test]
+        fn a_refusal_is_told() {
+            $crate::runtime::refusals_are_told($wires);
+        }
+
+        #[test]
+        fn what_was_sent_is_told() {
+            $crate::runtime::what_was_sent_is_told($wires);
+        }
+
+        #[test]
+        fn closing_sends_what_is_queued() {
+            $crate::runtime::closing_sends_what_is_queued($wires);
+        }
+
+        #[test]
+        fn dropping_the_links_closes_everything() {
+            $crate::runtime::dropping_closes_everything($wires);
+        }
+
+        #[test]
+        fn a_link_comes_from_where_it_is_told() {
+            $crate::runtime::links_come_from_where_they_are_told($wires);
+        }
+
+        #[test]
+        fn an_adopted_link_is_a_link() {
+            $crate::runtime::adopted_links_are_links($wires);
+        }
+
+        #[test]
+        fn unlistening_closes_what_waits() {
+            $crate::runtime::unlistening_closes_what_waits($wires);
+        }
+
+        #[test]
+        fn a_place_that_cannot_be_had_is_told() {
+            $crate::runtime::places_that_cannot_be_had_are_told($wires);
+        }
+
+        #[test]
+        fn datagrams_arrive_each_by_itself() {
+            $crate::runtime::datagrams_arrive_each_by_itself($wires);
+        }
+
+        #[test]
+        fn an_unbound_socket_is_gone() {
+            $crate::runtime::unbound_sockets_are_gone($wires);
+        }
+    };
+}
+
 /// The tests of a runtime's links, listeners and UDP sockets: `links_suite!(name, rig)`.
 #[macro_export]
 macro_rules! links_suite {
@@ -95,45 +174,7 @@ macro_rules! links_suite {
         mod $name {
             use $crate::runtime as suite;
 
-            #[test]
-            fn credit_is_kept_to_the_byte() {
-                suite::credit_is_kept_to_the_byte(&$rig);
-            }
-
-            #[test]
-            fn a_half_closed_link_delivers_all_and_then_its_end() {
-                suite::half_closed_links_deliver_all(&$rig);
-            }
-
-            #[test]
-            fn a_reset_is_told() {
-                suite::resets_are_told(&$rig);
-            }
-
-            #[test]
-            fn a_refusal_is_told() {
-                suite::refusals_are_told(&$rig);
-            }
-
-            #[test]
-            fn what_was_sent_is_told() {
-                suite::what_was_sent_is_told(&$rig);
-            }
-
-            #[test]
-            fn closing_sends_what_is_queued() {
-                suite::closing_sends_what_is_queued(&$rig);
-            }
-
-            #[test]
-            fn dropping_the_links_closes_everything() {
-                suite::dropping_closes_everything(&$rig);
-            }
-
-            #[test]
-            fn a_link_comes_from_where_it_is_told() {
-                suite::links_come_from_where_they_are_told(&$rig);
-            }
+            $crate::wires_suite!(@tests suite::wires::Loopback::new(&$rig));
 
             #[test]
             fn many_are_accepted_at_once() {
@@ -143,21 +184,6 @@ macro_rules! links_suite {
             #[test]
             fn few_wait_for_an_answer() {
                 suite::few_wait_for_an_answer(&$rig);
-            }
-
-            #[test]
-            fn an_adopted_link_is_a_link() {
-                suite::adopted_links_are_links(&$rig);
-            }
-
-            #[test]
-            fn unlistening_closes_what_waits() {
-                suite::unlistening_closes_what_waits(&$rig);
-            }
-
-            #[test]
-            fn a_place_that_cannot_be_had_is_told() {
-                suite::places_that_cannot_be_had_are_told(&$rig);
             }
 
             #[test]

@@ -229,7 +229,9 @@ impl Internet {
         let target = self.addresses.get(&to.ip()).and_then(|id| Some((*id, self.nodes.get(id)?)));
         let rng = self.rng.fork();
         let (Some((node, target)), Some(source)) = (target, source) else {
-            return self.plan(now, near.0, closed(near.1, LinkError::Unreachable));
+            // An address that is asked for is there or not; of the other family there may be none at all.
+            let reason = from.map_or(LinkError::Unreachable, |_| LinkError::AddressNotAvailable);
+            return self.plan(now, near.0, closed(near.1, reason));
         };
         let profile = target.profile.clone();
         let silent = target.silent;

@@ -2,11 +2,10 @@
 
 use super::bench::{Bench, PAUSE};
 use super::{Rig, until};
-use bytes::Bytes;
-use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
+use gosh_dl_core::base::{LinkInput, LinkOutput};
 use gosh_dl_core::engine::ArrivalKey;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Many connect at once; each is adopted or dismissed, and the adopted ones are links like others.
@@ -65,70 +64,6 @@ pub fn few_wait_for_an_answer(rig: &impl Rig) {
         }
         come == CROWD
     });
-}
-
-/// An adopted link talks both ways, is half-closed and reset like any other.
-pub fn adopted_links_are_links(rig: &impl Rig) {
-    let mut bench = Bench::new(rig);
-    let address = bench.listen(1, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-    let mut peer = connect(address);
-    let arrival = arrival(&mut bench);
-    bench.adopt(arrival, 5);
-    bench.order(5, LinkOutput::Send(Bytes::from_static(b"hello")));
-    bench.order(5, LinkOutput::Credit(100));
-    let mut heard = [0; 5];
-    peer.read_exact(&mut heard).expect("it speaks");
-    assert_eq!(&heard, b"hello");
-    peer.write_all(b"and you").expect("it listens");
-    peer.shutdown(Shutdown::Write).expect("it is open");
-    until("the end", || bench.end().is_some());
-    assert_eq!((bench.data().as_slice(), bench.end()), (&b"and you"[..], Some(LinkError::Eof)));
-
-    let mut bench = Bench::new(rig);
-    let address = bench.listen(1, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-    let peer = socket2::Socket::from(connect(address));
-    let arrival = self::arrival(&mut bench);
-    bench.adopt(arrival, 5);
-    bench.order(5, LinkOutput::Credit(1));
-    peer.set_linger(Some(Duration::ZERO)).expect("an option");
-    drop(peer);
-    until("the end", || bench.end().is_some());
-    assert_eq!(bench.end(), Some(LinkError::Reset));
-}
-
-/// A connection that nobody waits for any more is closed, and whoever adopts it is told.
-pub fn unlistening_closes_what_waits(rig: &impl Rig) {
-    let mut bench = Bench::new(rig);
-    let address = bench.listen(1, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-    let mut kept = connect(address);
-    let arrival = arrival(&mut bench);
-    bench.adopt(arrival, 5);
-    let mut waits = connect(address);
-    let late = self::arrival(&mut bench);
-    bench.unlisten(1);
-    assert_ends(&mut waits);
-    bench.adopt(late, 6);
-    until("it is told", || bench.look().contains(&(6, LinkInput::Closed(LinkError::Reset))));
-    until("nobody listens", || TcpStream::connect(address).is_err());
-    bench.order(5, LinkOutput::Send(Bytes::from_static(b"on")));
-    kept.read_exact(&mut [0; 2]).expect("what was adopted stays");
-    // The port can be had again at once, although connections over it are open.
-    assert_eq!(bench.listen(2, address), Ok(address));
-    let again = connect(address);
-    drop(again);
-}
-
-/// Why a place cannot be had is told: it is taken, it is not here.
-pub fn places_that_cannot_be_had_are_told(rig: &impl Rig) {
-    let mut bench = Bench::new(rig);
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("an address");
-    assert_eq!(bench.listen(1, address), Err(LinkError::AddressInUse));
-    let foreign = SocketAddr::from(([192, 0, 2, 1], 0));
-    assert_eq!(bench.listen(2, foreign), Err(LinkError::AddressNotAvailable));
-    assert_eq!(bench.bind(3, foreign), Err(LinkError::AddressNotAvailable));
-    let held = bench.bind(4, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-    assert_eq!(bench.bind(5, held), Err(LinkError::AddressInUse));
 }
 
 /// IPv4 and IPv6 have the same port side by side, and each is told who comes in its own form.

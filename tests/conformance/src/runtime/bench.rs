@@ -64,10 +64,6 @@ impl<'r, R: Rig> Bench<'r, R> {
         self.place(listener)
     }
 
-    pub(super) fn unlisten(&mut self, listener: u64) {
-        self.rig.enter(|| self.links.unlisten(ListenerKey(listener)));
-    }
-
     pub(super) fn adopt(&mut self, arrival: ArrivalKey, link: u64) {
         self.rig.enter(|| self.links.adopt(arrival, LinkKey::from_u64(link)));
     }

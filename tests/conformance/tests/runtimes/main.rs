@@ -7,10 +7,11 @@ mod threads;
 mod recorded;
 mod same_decisions;
 mod simulated;
+mod simulated_wires;
 
 use gosh_dl_conformance::runtime::{Rig, cut_short};
 use gosh_dl_conformance::store::Backend;
-use gosh_dl_conformance::{engine_suite, links_suite, world_suite};
+use gosh_dl_conformance::{engine_suite, links_suite, wires_suite, world_suite};
 use gosh_dl_core::base::store::{MemoryStore, Store, StoreError};
 use gosh_dl_core::engine::{EngineConfig, EngineError};
 use gosh_dl_runtime::{Handle, LinkContext, Links, Runtime, Task as _, drive};
@@ -174,6 +175,7 @@ links_suite!(tokio_multi_links, super::TokioRig::multi_thread());
 links_suite!(tokio_current_links, super::TokioRig::current_thread());
 links_suite!(smol_links, super::SmolRig);
 links_suite!(threads_links, super::ThreadsRig);
+wires_suite!(simulated_links, super::simulated_wires::Simulated::new());
 
 engine_suite!(tokio_multi_redb, super::TokioRig::multi_thread(), super::Redb);
 engine_suite!(tokio_multi_sqlite, super::TokioRig::multi_thread(), super::Sqlite);
