@@ -145,6 +145,7 @@ mod tests {
             put(Table::Meta, b"m", b"1"),
             put(Table::Download, &[1; 16], &[0; 3000]),
             put(Table::Progress, &[1; 16], b""),
+            put(Table::Torrent, &[1; 16], &[9; 5000]),
         ];
         store.commit(&batch).unwrap();
         store.save_note(b"note").unwrap();
@@ -161,7 +162,9 @@ mod tests {
                 assert_eq!(convert(&from, &to, None).unwrap(), (1, to_kind));
                 assert_eq!(Storage::of(&to, from_kind), to_kind);
                 let (mut one, mut two) = (from_kind.open(&from).unwrap(), to_kind.open(&to).unwrap());
-                assert_eq!(one.load().unwrap(), two.load().unwrap());
+                let moved = two.load().unwrap();
+                assert_eq!(one.load().unwrap(), moved);
+                assert_eq!(moved.len(), Table::ALL.len(), "one record of every table");
                 assert_eq!(two.load_note().unwrap().unwrap(), b"note");
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! A record that cannot be read has empty columns: whether that is an error is the engine's to say when it loads it.
 
-use gosh_dl_core::engine::record::{DownloadRecord, SavedState, decode_id, decode_progress};
+use gosh_dl_core::engine::record::{DownloadRecord, SavedState, decode_id, decode_progress, decode_torrent};
+use gosh_dl_core::wire::torrent::Magnet;
 use std::path::Path;
 
 /// The columns of a download.
@@ -31,8 +32,8 @@ impl DownloadColumns {
         };
         Self {
             id,
+            file_name: record.options.filename.or_else(|| torrent_name(&record.url)),
             url: Some(without_user_info(&record.url)),
-            file_name: record.options.filename,
             save_dir: record.options.save_dir.as_deref().map(Path::to_string_lossy).map(Into::into),
             state: Some(state),
             error,
@@ -53,14 +54,28 @@ pub(crate) struct ProgressColumns {
 impl ProgressColumns {
     /// What the record says.
     pub(crate) fn of(value: &[u8]) -> Self {
-        let Ok(saved) = decode_progress(value) else { return Self::default() };
         let number = |bytes: u64| i64::try_from(bytes).ok();
+        let Ok(saved) = decode_progress(value) else { return Self::of_torrent(value) };
         Self {
             bytes_done: saved.part.as_ref().and_then(|part| number(part.durable.len())),
             file_name: saved.part.map(|part| part.final_name.as_str().to_owned()),
             bytes_total: saved.total.and_then(number),
         }
     }
+
+    /// Of a torrent: of the files that are wanted.
+    fn of_torrent(value: &[u8]) -> Self {
+        let Ok(saved) = decode_torrent(value) else { return Self::default() };
+        let number = |bytes: u64| i64::try_from(bytes).ok();
+        let bytes_total = saved.wanted.and_then(number);
+        Self { file_name: None, bytes_done: number(saved.completed), bytes_total }
+    }
+}
+
+/// What the link of a torrent calls it; its info-hash where it says nothing.
+fn torrent_name(url: &str) -> Option<String> {
+    let magnet = Magnet::parse(url).ok()?;
+    Some(magnet.name.unwrap_or_else(|| magnet.info_hash.to_string()))
 }
 
 /// A name and a password are not for looking at.
