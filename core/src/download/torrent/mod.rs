@@ -495,16 +495,7 @@ impl Torrent {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        // What settles may set a deadline for now: a swarm that is joined looks for peers at once. None does so again.
-        for _ in 0..MAX_ROUNDS {
-            while let Some(timer) = self.deadlines.pop_due(now) {
-                self.on_timer(now, timer);
-            }
-            self.settle(now);
-            if self.deadlines.next().is_none_or(|at| at > now) {
-                break;
-            }
-        }
+        self.settle(now);
     }
 
     /// The next thing that is asked for.
@@ -517,6 +508,3 @@ impl Torrent {
         if self.phase == Phase::Ended { None } else { self.deadlines.next() }
     }
 }
-
-/// One deadline for now leads to another at most a few times: files are done, the swarm is joined, somebody is dialled.
-const MAX_ROUNDS: usize = 8;

@@ -18,7 +18,9 @@ impl Torrent {
             self.ask_the_idle(now);
             self.flush_peers(now);
             if self.touched.is_empty() {
-                break;
+                // What has just become due is done at once: after a deadline the next one is later.
+                let Some(timer) = self.deadlines.pop_due(now) else { break };
+                self.on_timer(now, timer);
             }
         }
         self.finish_stop();
