@@ -15,6 +15,7 @@ use gosh_dl_core::base::{FileName, RangeSet, Rng};
 use gosh_dl_core::engine::DiskKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The kinds of operations that faults and latencies are set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ pub enum OpClass {
 /// The disk.
 #[derive(Debug)]
 pub struct Disk {
+    /// What its files are expected to hold, kept once for many disks.
+    pub shared: Option<Arc<[u8]>>,
     rng: Rng,
     files: BTreeMap<u64, File>,
     folders: BTreeMap<PathBuf, Folder>,
@@ -106,6 +109,7 @@ impl Disk {
     /// An empty disk.
     pub fn new(rng: Rng) -> Self {
         Self {
+            shared: None,
             rng,
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
@@ -228,7 +232,7 @@ impl Disk {
     /// Where `name` is not a safe file name.
     pub fn put(&mut self, dir: impl AsRef<Path>, name: &str, content: &[u8]) {
         let inode = self.new_inode();
-        self.files.insert(inode, File::durable(content));
+        self.files.insert(inode, File::durable(content, self.shared.clone()));
         self.folder(dir.as_ref()).put_durably(file_name(name), Entry::File(inode));
     }
 

@@ -3,15 +3,30 @@
 use core::ops::Range;
 use gosh_dl_core::base::{RangeSet, Rng};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Bytes by offset; what was never written reads as zero and takes no memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     len: u64,
-    pages: BTreeMap<u64, Box<[u8]>>,
+    pages: BTreeMap<u64, Page>,
+    /// What many files are expected to hold: pages that are the same take no memory.
+    shared: Option<Arc<[u8]>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Page {
+    Own(Box<[u8]>),
+    /// That of the shared content at the same place.
+    Shared,
 }
 
 impl Image {
+    /// An empty image that is likely to become like `shared`.
+    pub fn sharing(shared: Option<Arc<[u8]>>) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
     /// The length in bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -29,8 +44,12 @@ impl Image {
             let at = offset + done as u64;
             let (page, skip) = (at / PAGE, (at % PAGE) as usize);
             let take = (PAGE as usize - skip).min(data.len() - done);
-            let page = self.pages.entry(page).or_insert_with(|| vec![0; PAGE as usize].into());
-            page[skip..skip + take].copy_from_slice(&data[done..done + take]);
+            let data = &data[done..done + take];
+            if take == PAGE as usize && self.shared_page(page) == Some(data) {
+                self.pages.insert(page, Page::Shared);
+            } else {
+                self.own_page(page)[skip..skip + take].copy_from_slice(data);
+            }
             done += take;
         }
         self.len = self.len.max(offset + data.len() as u64);
@@ -40,8 +59,8 @@ impl Image {
     pub fn set_len(&mut self, len: u64) {
         if len < self.len {
             self.pages.split_off(&len.div_ceil(PAGE));
-            if let Some(page) = self.pages.get_mut(&(len / PAGE)) {
-                page[(len % PAGE) as usize..].fill(0);
+            if self.pages.contains_key(&(len / PAGE)) {
+                self.own_page(len / PAGE)[(len % PAGE) as usize..].fill(0);
             }
         }
         self.len = len;
@@ -56,13 +75,35 @@ impl Image {
         while at < end {
             let skip = (at % PAGE) as usize;
             let take = (PAGE as usize - skip).min((end - at) as usize);
-            if let Some(page) = self.pages.get(&(at / PAGE)) {
+            let page = self.pages.get(&(at / PAGE)).and_then(|page| match page {
+                Page::Own(page) => Some(&page[..]),
+                Page::Shared => self.shared_page(at / PAGE),
+            });
+            if let Some(page) = page {
                 let to = (at - start) as usize;
                 bytes[to..to + take].copy_from_slice(&page[skip..skip + take]);
             }
             at += take as u64;
         }
         bytes
+    }
+
+    fn shared_page(&self, page: u64) -> Option<&[u8]> {
+        let start = usize::try_from(page * PAGE).ok()?;
+        self.shared.as_ref()?.get(start..start + PAGE as usize)
+    }
+
+    /// A page to write into.
+    fn own_page(&mut self, number: u64) -> &mut [u8] {
+        let page = match self.pages.remove(&number) {
+            Some(Page::Own(page)) => page,
+            Some(Page::Shared) => self.shared_page(number).map(<Box<[u8]>>::from).unwrap_or_default(),
+            None => vec![0; PAGE as usize].into(),
+        };
+        match self.pages.entry(number).or_insert(Page::Own(page)) {
+            Page::Own(page) => page,
+            Page::Shared => unreachable!("it is its own"),
+        }
     }
 }
 
@@ -96,9 +137,15 @@ pub struct File {
 }
 
 impl File {
+    /// An empty file that is likely to become like `shared`.
+    pub fn sharing(shared: Option<Arc<[u8]>>) -> Self {
+        let image = Image::sharing(shared);
+        Self { current: image.clone(), durable: image, ..Self::default() }
+    }
+
     /// A file whose content is durable.
-    pub fn durable(content: &[u8]) -> Self {
-        let mut file = Self::default();
+    pub fn durable(content: &[u8], shared: Option<Arc<[u8]>>) -> Self {
+        let mut file = Self::sharing(shared);
         file.current.write(0, content);
         file.durable = file.current.clone();
         file.allocated.insert(0..content.len() as u64);
@@ -283,7 +330,7 @@ mod tests {
         let mut kinds = [0; 3];
         for seed in 0..40 {
             let mut rng = Rng::from_seed([seed; 32]);
-            let mut file = File::durable(&[1; 4096]);
+            let mut file = File::durable(&[1; 4096], None);
             file.write(100, vec![2; 3000]);
             file.crash(CrashMode::Torn, &mut rng);
             let bytes = file.current().read(0..4096);

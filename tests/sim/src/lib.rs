@@ -58,6 +58,7 @@ pub mod scenario;
 pub mod speed;
 pub mod station;
 pub mod store;
+pub mod swarm;
 pub mod trace;
 pub mod world;
 

@@ -2,6 +2,7 @@
 
 use gosh_dl_sim::CrashMode;
 use gosh_dl_sim::scenario::{Kind, Outcome, Scenario, crash_at, run, shrink};
+use gosh_dl_sim::swarm::{SwarmPlan, play};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::process::ExitCode;
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: gosh-dl-sim --seed N [--shrink | --every-step STRIDE | --trace]
        gosh-dl-sim --seeds A..B
-       gosh-dl-sim --fresh COUNT";
+       gosh-dl-sim --fresh COUNT
+       gosh-dl-sim --swarm LEECHERS [--size MIB] [--seed N]";
 
 /// What the command line asks for.
 enum Task {
@@ -20,6 +22,7 @@ enum Task {
     Shrink(u64),
     EveryStep(u64, u64),
     Sweep(Range<u64>),
+    Swarm(SwarmPlan),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Shrink(seed) => shrunk(&mut out, seed),
         Task::EveryStep(seed, stride) => every_step(&mut out, seed, stride),
         Task::Sweep(seeds) => sweep(&mut out, seeds),
+        Task::Swarm(plan) => swarm(&mut out, &plan),
     };
     match sound {
         Ok(true) => ExitCode::SUCCESS,
@@ -61,6 +65,17 @@ fn parse(arguments: &[&str]) -> Option<Task> {
         ["--fresh", count] => {
             let from = fresh_seed();
             Task::Sweep(from..from.saturating_add(count.parse().ok()?))
+        }
+        ["--swarm", count, more @ ..] => {
+            let mut plan = SwarmPlan { leechers: count.parse().ok()?, ..SwarmPlan::new(1) };
+            for pair in more.chunks(2) {
+                match pair {
+                    ["--size", size] => plan.len = size.parse::<u64>().ok()?.checked_mul(1 << 20)?,
+                    ["--seed", seed] => plan.seed = seed.parse().ok()?,
+                    _ => return None,
+                }
+            }
+            Task::Swarm(plan)
         }
         _ => return None,
     })
@@ -105,6 +120,34 @@ fn report(out: &mut impl Write, scenario: &Scenario, outcome: &Outcome, took: Du
     writeln!(out, "seed {seed} ({kind}): {steps} steps, {time:.1?} virtual, {took:.3?} wall")?;
     writeln!(out, "trace hash: {:016x}", outcome.trace_hash)?;
     Ok(outcome.violation.is_none())
+}
+
+/// The same swarm with the rarest piece first and in order, against what no swarm could beat.
+fn swarm(out: &mut impl Write, plan: &SwarmPlan) -> io::Result<bool> {
+    let bound = plan.bound().as_secs_f64();
+    let (count, mib) = (plan.leechers, plan.len >> 20);
+    writeln!(out, "{count} leechers, {mib} MiB, seed {}; no swarm needs less than {bound:.1} s", plan.seed)?;
+    writeln!(
+        out,
+        "{:<14} {:>9} {:>9} {:>9} {:>9} {:>12} {:>9}",
+        "order", "complete", "median s", "last s", "x bound", "seed sent", "wall s"
+    )?;
+    let mut sound = true;
+    for (name, sequential) in [("rarest first", false), ("sequential", true)] {
+        let began = Instant::now();
+        let outcome = play(&SwarmPlan { sequential, ..*plan });
+        let [median, last] =
+            [outcome.median(), outcome.last()].map(|time| time.unwrap_or_default().as_secs_f64());
+        let (complete, ratio, wall) = (outcome.finished.len(), last / bound, began.elapsed().as_secs_f64());
+        let copies = outcome.seeded as f64 / plan.len as f64;
+        writeln!(
+            out,
+            "{name:<14} {complete:>9} {median:>9.1} {last:>9.1} {ratio:>9.2} {copies:>5.2} copies {wall:>9.1}"
+        )?;
+        writeln!(out, "trace hash: {:016x}", outcome.trace_hash)?;
+        sound &= complete == usize::from(count);
+    }
+    Ok(sound)
 }
 
 /// One more crash before every step, each in a run of its own.

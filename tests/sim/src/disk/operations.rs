@@ -145,7 +145,7 @@ impl Disk {
             (Some(entry), OpenMode::Existing | OpenMode::ReadOnly) => entry,
             (None, OpenMode::CreateNew) => {
                 let inode = self.new_inode();
-                self.files.insert(inode, File::default());
+                self.files.insert(inode, File::sharing(self.shared.clone()));
                 self.folder(dir).put(name.clone(), Entry::File(inode));
                 Entry::File(inode)
             }
