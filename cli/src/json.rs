@@ -1,7 +1,7 @@
 //! JSON lines: one object per event, or per download of a list. Fields are only ever added.
 
 use crate::text;
-use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineError};
+use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus, EngineError};
 use serde::Serialize;
 
 /// One line of `get --json` and `resume --json`.
@@ -16,7 +16,22 @@ struct EventLine<'a> {
     speed: u64,
     connections: u32,
     #[serde(flatten)]
+    swarm: Option<SwarmFields>,
+    #[serde(flatten)]
     failure: Option<FailureFields<'a>>,
+}
+
+/// What only torrents have.
+#[derive(Serialize)]
+struct SwarmFields {
+    state: &'static str,
+    peers: u32,
+    seeders: u32,
+    availability: f64,
+    upload_speed: u64,
+    downloaded: u64,
+    uploaded: u64,
+    ratio: f64,
 }
 
 #[derive(Serialize)]
@@ -115,7 +130,22 @@ fn event_line<'a>(event: &'a str, status: &'a DownloadStatus) -> EventLine<'a> {
         completed: status.progress.completed_size,
         speed: status.progress.download_speed,
         connections: status.progress.connections,
+        swarm: (status.kind != DownloadKind::Http).then(|| swarm_fields(status)),
         failure: None,
+    }
+}
+
+fn swarm_fields(status: &DownloadStatus) -> SwarmFields {
+    let progress = &status.progress;
+    SwarmFields {
+        state: status.state.name(),
+        peers: progress.peers,
+        seeders: progress.seeders,
+        availability: progress.availability,
+        upload_speed: progress.upload_speed,
+        downloaded: status.torrent_info.as_ref().map_or(0, |info| info.downloaded),
+        uploaded: progress.uploaded,
+        ratio: progress.ratio,
     }
 }
 
@@ -135,7 +165,7 @@ fn line(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
     use gosh_dl_core::download::DownloadId;
-    use gosh_dl_core::engine::{DownloadKind, DownloadMetadata, DownloadProgress, NetworkErrorKind};
+    use gosh_dl_core::engine::{DownloadMetadata, DownloadProgress, NetworkErrorKind};
 
     fn status() -> DownloadStatus {
         DownloadStatus {
@@ -164,6 +194,18 @@ mod tests {
             "{\"event\":\"progress\",\"id\":\"0123456789abcdef\",\"url\":\"http://h/a\",\
              \"path\":\"/d/a\\u202e\\\"\",\"total\":10,\"completed\":5,\"speed\":0,\"connections\":0}"
         );
+    }
+
+    #[test]
+    fn an_event_of_a_torrent_tells_of_its_swarm_too() {
+        let mut status = DownloadStatus { kind: DownloadKind::Torrent, ..status() };
+        let progress = &mut status.progress;
+        (progress.peers, progress.seeders, progress.availability) = (3, 1, 1.5);
+        (progress.upload_speed, progress.uploaded, progress.ratio) = (7, 20, 2.0);
+        let end = ",\"connections\":0,\"state\":\"downloading\",\"peers\":3,\"seeders\":1,\"availability\":1.5,\
+                   \"upload_speed\":7,\"downloaded\":0,\"uploaded\":20,\"ratio\":2.0}";
+        let line = event("progress", &status);
+        assert!(line.ends_with(end), "{line}");
     }
 
     #[test]

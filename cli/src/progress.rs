@@ -2,10 +2,10 @@
 
 use crate::output;
 use crate::rate;
-use crate::tally::{Tally, Total, percent};
+use crate::tally::{SwarmNow, Tally, Total, percent};
 use crate::text;
 use gosh_dl_core::download::DownloadId;
-use gosh_dl_core::engine::DownloadStatus;
+use gosh_dl_core::engine::{DownloadKind, DownloadStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ struct Layout {
     eta: bool,
     completed: bool,
     connections: bool,
+    /// The ratio of a torrent, and how many copies its peers have; blank for others.
+    swarm: bool,
 }
 
 impl Progress {
@@ -113,7 +115,7 @@ impl Progress {
 impl Bars {
     fn update(&mut self, active: &[DownloadStatus], tally: &Tally) {
         let (width, height) = terminal_size();
-        let layout = Layout::new(width);
+        let layout = Layout::new(width, active.iter().any(|status| status.kind != DownloadKind::Http));
         // The total and the prompt need a line each.
         let room = height.saturating_sub(2).clamp(1, MAX_BARS);
         self.drop_where(|id| !active.iter().any(|status| status.id == id));
@@ -193,10 +195,12 @@ impl Bar {
 
 impl Layout {
     /// What fits into `width` columns: what matters least goes first, and the name takes what is left.
-    fn new(width: usize) -> Self {
+    fn new(width: usize, swarm: bool) -> Self {
         let name = (width / 4).clamp(MIN_NAME, MAX_NAME);
-        let mut layout = Self { name, bar: true, speed: true, eta: true, completed: true, connections: true };
-        let drops: [fn(&mut Self); 5] = [
+        let mut layout =
+            Self { name, bar: true, speed: true, eta: true, completed: true, connections: true, swarm };
+        let drops: [fn(&mut Self); 6] = [
+            |layout| layout.swarm = false,
             |layout| layout.connections = false,
             |layout| layout.completed = false,
             |layout| layout.bar = false,
@@ -222,7 +226,13 @@ impl Layout {
     }
 
     fn numbers_width(&self) -> usize {
-        let fields = [(self.completed, 11), (self.speed, 13), (self.eta, 11), (self.connections, 5)];
+        let fields = [
+            (self.completed, 11),
+            (self.speed, 13),
+            (self.eta, 11),
+            (self.connections, 5),
+            (self.swarm, SWARM_WIDTH),
+        ];
         4 + fields.into_iter().filter(|(shown, _)| *shown).map(|(_, width)| width).sum::<usize>()
     }
 
@@ -236,7 +246,8 @@ impl Layout {
         }
     }
 
-    /// ` 27%   12.3 MiB    3.2 MiB/s ETA    12s   4c`; without a size the share and the end are blank.
+    /// ` 27%   12.3 MiB    3.2 MiB/s ETA    12s   4c`; without a size the share and the end are blank. Of a torrent
+    /// `  4p avail  1.25 ratio  0.10` at the end, and the speed is that of sending once it is seeded.
     fn numbers(&self, total: &Total) -> String {
         let mut text = match total.size {
             Some(size) => format!("{:>3}%", percent(total.completed, size)),
@@ -246,7 +257,9 @@ impl Layout {
             text.push_str(&format!(" {:>10}", rate::bytes(total.completed)));
         }
         if self.speed {
-            text.push_str(&format!(" {:>12}", rate::speed(total.speed)));
+            let seeding = total.swarm.filter(|swarm| swarm.is_seeding);
+            let speed = seeding.map_or(total.speed, |swarm| swarm.upload_speed);
+            text.push_str(&format!(" {:>12}", rate::speed(speed)));
         }
         if self.eta {
             // A longer one would push the bar together, and says no more.
@@ -255,7 +268,18 @@ impl Layout {
             text.push_str(&format!(" {eta:>10}"));
         }
         if self.connections {
-            text.push_str(&format!(" {:>3}c", total.connections));
+            text.push_str(&match total.swarm {
+                None => format!(" {:>3}c", total.connections),
+                Some(swarm) => format!(" {:>3}p", swarm.peers),
+            });
+        }
+        if self.swarm {
+            text.push_str(&match total.swarm {
+                None => " ".repeat(SWARM_WIDTH),
+                Some(SwarmNow { availability, ratio, .. }) => {
+                    format!(" avail {:>5.2} ratio {:>5.2}", availability.min(WIDEST), ratio.min(WIDEST))
+                }
+            });
         }
         text
     }
@@ -278,6 +302,10 @@ const MAX_NAME: usize = 30;
 /// The columns of a bar that is worth drawing, with its brackets and the space behind it.
 const MIN_BAR: usize = 13;
 
+/// The columns of what is said of a swarm, and the greatest number that fits there.
+const SWARM_WIDTH: usize = 24;
+const WIDEST: f64 = 99.99;
+
 /// More bars than this help nobody.
 const MAX_BARS: usize = 32;
 
@@ -296,11 +324,17 @@ mod tests {
 
     #[test]
     fn a_line_is_never_wider_than_the_terminal() {
-        let widest =
-            Total { completed: 1023 << 30, size: Some(1 << 40), speed: 1023 << 10, connections: 256 };
-        for width in 5..300 {
-            let layout = Layout::new(width);
-            for total in [widest, Total { size: None, ..widest }] {
+        let swarm = SwarmNow { peers: 999, availability: 1e9, ratio: 1e9, ..SwarmNow::default() };
+        let widest = Total {
+            completed: 1023 << 30,
+            size: Some(1 << 40),
+            speed: 1023 << 10,
+            connections: 256,
+            swarm: Some(swarm),
+        };
+        for (width, torrents) in (5..300).flat_map(|width| [(width, false), (width, true)]) {
+            let layout = Layout::new(width, torrents);
+            for total in [widest, Total { size: None, ..widest }, Total { swarm: None, ..widest }] {
                 let numbers = layout.numbers(&total);
                 assert_eq!(numbers.len(), layout.numbers_width(), "{numbers}");
                 let bar = if layout.bar && total.size.is_some() { MIN_BAR } else { 0 };
@@ -314,9 +348,11 @@ mod tests {
     #[test]
     fn narrow_terminals_keep_what_matters() {
         let shown = |width| {
-            let Layout { name, bar, speed, eta, completed, connections } = Layout::new(width);
+            let Layout { name, bar, speed, eta, completed, connections, swarm } = Layout::new(width, false);
+            assert!(!swarm, "there is no torrent");
             (name, [bar, speed, eta, completed, connections])
         };
+        assert_eq!((Layout::new(120, true).swarm, Layout::new(80, true).swarm), (true, false));
         assert_eq!(shown(120), (30, [true; 5]));
         assert_eq!(shown(80), (20, [true; 5]));
         assert_eq!(shown(60), (15, [true, true, true, false, false]));

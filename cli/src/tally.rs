@@ -1,7 +1,7 @@
 //! Sums over the downloads of a command.
 
 use crate::rate;
-use gosh_dl_core::engine::DownloadStatus;
+use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus};
 
 /// What has happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct Tally {
 }
 
 /// A moment of all downloads together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Total {
     /// Bytes that arrived.
     pub(crate) completed: u64,
@@ -29,6 +29,25 @@ pub(crate) struct Total {
     pub(crate) speed: u64,
     /// Open connections.
     pub(crate) connections: u32,
+    /// Of one torrent: how its swarm is.
+    pub(crate) swarm: Option<SwarmNow>,
+}
+
+/// A moment of the swarm of a torrent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct SwarmNow {
+    /// Whether it is whole and served.
+    pub(crate) is_seeding: bool,
+    /// Connected peers.
+    pub(crate) peers: u32,
+    /// How many of them have everything.
+    pub(crate) seeders: u32,
+    /// Whole copies that the peers have together.
+    pub(crate) availability: f64,
+    /// Bytes sent for each byte of the torrent.
+    pub(crate) ratio: f64,
+    /// Bytes per second to peers.
+    pub(crate) upload_speed: u64,
 }
 
 impl Tally {
@@ -75,15 +94,20 @@ impl Tally {
 }
 
 impl Total {
-    /// `12.3 MiB of 45.6 MiB (27%), 3.2 MiB/s, ETA 12s, 4 connections`
+    /// `12.3 MiB of 45.6 MiB (27%), 3.2 MiB/s, ETA 12s, 4 connections`; of a torrent
+    /// `12.3 MiB of 45.6 MiB (27%), 3.2 MiB/s, ETA 12s, 4 peers (1 seed), availability 1.25, ratio 0.10`.
     pub(crate) fn sentence(&self) -> String {
-        let connections = if self.connections == 1 { "connection" } else { "connections" };
+        if let Some(swarm) = self.swarm.filter(|swarm| swarm.is_seeding) {
+            return format!("seeding, {} up, {}", rate::speed(swarm.upload_speed), swarm.sentence());
+        }
+        let tail =
+            self.swarm.map_or_else(|| counted(self.connections, "connection"), |swarm| swarm.sentence());
         let size = self.size.map_or(String::new(), |size| {
             format!(" of {} ({}%)", rate::bytes(size), percent(self.completed, size))
         });
         let eta = self.eta().map_or(String::new(), |eta| format!(", ETA {eta}"));
         let (completed, speed) = (rate::bytes(self.completed), rate::speed(self.speed));
-        format!("{completed}{size}, {speed}{eta}, {} {connections}", self.connections)
+        format!("{completed}{size}, {speed}{eta}, {tail}")
     }
 
     /// When all will be there at this speed.
@@ -91,6 +115,39 @@ impl Total {
         let left = self.size?.checked_sub(self.completed)?;
         Some(rate::eta(left.checked_div(self.speed)?))
     }
+}
+
+impl SwarmNow {
+    fn sentence(&self) -> String {
+        let seeds = match self.seeders {
+            0 => String::new(),
+            seeders => format!(" ({})", counted(seeders, "seed")),
+        };
+        let availability = match self.is_seeding {
+            true => String::new(),
+            false => format!(", availability {:.2}", self.availability),
+        };
+        format!("{}{seeds}{availability}, ratio {:.2}", counted(self.peers, "peer"), self.ratio)
+    }
+}
+
+impl From<&DownloadStatus> for SwarmNow {
+    fn from(status: &DownloadStatus) -> Self {
+        let progress = &status.progress;
+        Self {
+            is_seeding: status.state == DownloadState::Seeding,
+            peers: progress.peers,
+            seeders: progress.seeders,
+            availability: progress.availability,
+            ratio: progress.ratio,
+            upload_speed: progress.upload_speed,
+        }
+    }
+}
+
+/// `1 peer`, `2 peers`
+fn counted(number: u32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 impl From<&DownloadStatus> for Total {
@@ -101,6 +158,7 @@ impl From<&DownloadStatus> for Total {
             size: progress.total_size,
             speed: progress.download_speed,
             connections: progress.connections,
+            swarm: (status.kind != DownloadKind::Http).then(|| SwarmNow::from(status)),
         }
     }
 }
@@ -120,11 +178,25 @@ mod tests {
 
     #[test]
     fn sentences_read_well() {
-        let total = Total { completed: 1 << 20, size: Some(3 << 20), speed: 1 << 19, connections: 1 };
+        let total =
+            Total { completed: 1 << 20, size: Some(3 << 20), speed: 1 << 19, connections: 1, swarm: None };
         assert_eq!(total.sentence(), "1.0 MiB of 3.0 MiB (33%), 512.0 KiB/s, ETA 4s, 1 connection");
         let unknown = Total { size: None, speed: 0, connections: 2, ..total };
         assert_eq!(unknown.sentence(), "1.0 MiB, 0 B/s, 2 connections");
         assert_eq!((percent(0, 0), percent(999, 1000), percent(u64::MAX, u64::MAX)), (100, 99, 100));
+    }
+
+    #[test]
+    fn sentences_of_torrents_tell_of_the_swarm() {
+        let swarm = SwarmNow { peers: 4, seeders: 1, availability: 1.25, ratio: 0.1, ..SwarmNow::default() };
+        let total = Total { completed: 1 << 20, size: Some(3 << 20), speed: 1 << 19, ..Total::default() };
+        let shown = |swarm| Total { swarm: Some(swarm), ..total }.sentence();
+        assert_eq!(
+            shown(swarm),
+            "1.0 MiB of 3.0 MiB (33%), 512.0 KiB/s, ETA 4s, 4 peers (1 seed), availability 1.25, ratio 0.10"
+        );
+        let seeding = SwarmNow { is_seeding: true, peers: 1, seeders: 0, upload_speed: 1 << 19, ..swarm };
+        assert_eq!(shown(seeding), "seeding, 512.0 KiB/s up, 1 peer, ratio 0.10");
     }
 
     #[test]

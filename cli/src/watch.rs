@@ -159,6 +159,8 @@ impl Watch {
         if self.serving.remove(&id) {
             self.end(id);
             self.tally.done += 1;
+            self.tally.ended_bytes +=
+                self.engine.status(id).map_or(0, |status| status.progress.completed_size);
         }
     }
 
@@ -170,14 +172,15 @@ impl Watch {
     fn on_completed(&mut self, id: DownloadId) {
         let (began, before) = (self.began.remove(&id), self.before.remove(&id));
         let Some(status) = self.engine.status(id) else { return };
+        let size = status.progress.completed_size;
         if status.kind != DownloadKind::Http && status.state != DownloadState::Completed {
+            // It still counts among those that run.
             self.serving.insert(id);
         } else {
             self.end(id);
             self.tally.done += 1;
+            self.tally.ended_bytes += size;
         }
-        let size = status.progress.completed_size;
-        self.tally.ended_bytes += size;
         if status.metadata.filename.is_none() {
             // It never got a name of its own, because the one it should have had is taken.
             return self.skipped(&status);

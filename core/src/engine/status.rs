@@ -97,7 +97,7 @@ impl DownloadState {
 }
 
 /// How far a download is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DownloadProgress {
     /// Length of the whole in bytes, once known.
@@ -116,6 +116,12 @@ pub struct DownloadProgress {
     pub peers: u32,
     /// Seconds until it is complete at this speed, once known.
     pub eta_seconds: Option<u64>,
+    /// Torrents: payload bytes sent to peers since it was added.
+    pub uploaded: u64,
+    /// Torrents: bytes sent for each byte of the torrent.
+    pub ratio: f64,
+    /// Torrents that are not whole: how many whole copies the connected peers have together.
+    pub availability: f64,
 }
 
 impl DownloadProgress {

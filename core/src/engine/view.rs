@@ -11,6 +11,7 @@ use crate::download::FilePriority;
 use crate::download::http::{HttpDownload, HttpSaved};
 use crate::download::torrent::Torrent;
 use crate::wire::http::HttpUrl;
+use crate::wire::torrent::Metainfo;
 
 impl Entry {
     /// How far it is.
@@ -29,7 +30,14 @@ impl Entry {
         };
         let done = self.state == DownloadState::Completed;
         let completed_size = if done { total_size.unwrap_or(durable) } else { durable };
-        DownloadProgress { total_size, completed_size, ..DownloadProgress::default() }
+        let (uploaded, ratio) = match &self.kind {
+            Kind::Http(_) => (0, 0.0),
+            Kind::Torrent(torrent) => {
+                let uploaded = torrent.saved.uploaded;
+                (uploaded, ratio(uploaded, torrent.metainfo.as_deref()))
+            }
+        };
+        DownloadProgress { total_size, completed_size, uploaded, ratio, ..DownloadProgress::default() }
     }
 
     /// Everything about it but what can be long: the files and peers of a torrent.
@@ -133,7 +141,15 @@ fn torrent_progress(now: Instant, torrent: &Torrent) -> DownloadProgress {
         seeders: count(torrent.seeders()),
         peers: count(torrent.connected()),
         eta_seconds: eta(total_size, completed_size, download_speed),
+        uploaded: torrent.uploaded(),
+        ratio: ratio(torrent.uploaded(), torrent.metainfo().map(|metainfo| &**metainfo)),
+        availability: torrent.availability(),
     }
+}
+
+/// Bytes sent for each byte of the torrent.
+fn ratio(uploaded: u64, metainfo: Option<&Metainfo>) -> f64 {
+    metainfo.map_or(0.0, |metainfo| uploaded as f64 / metainfo.grid().total().max(1) as f64)
 }
 
 /// Seconds until all is here at this speed.
@@ -163,7 +179,6 @@ fn torrent_info(
         completed: saved.completed_of(metainfo, file.index),
     };
     let files = metainfo.files().iter().filter(|file| !file.pad).map(file).collect();
-    let total = metainfo.grid().total();
     Some(TorrentStatusInfo {
         files,
         piece_length: metainfo.grid().piece_len().into(),
@@ -172,7 +187,7 @@ fn torrent_info(
         private: metainfo.is_private(),
         downloaded: saved.downloaded,
         uploaded: saved.uploaded,
-        ratio: saved.uploaded as f64 / total.max(1) as f64,
+        ratio: ratio(saved.uploaded, Some(metainfo)),
         availability: running.map_or(0.0, Torrent::availability),
     })
 }

@@ -114,6 +114,11 @@ impl Torrent {
         self.peers.iter().filter(|(_, slot)| slot.machine.is_seed()).count()
     }
 
+    /// Payload bytes sent to peers since it was added.
+    pub fn uploaded(&self) -> u64 {
+        self.uploaded
+    }
+
     /// How many whole copies the connected peers have together.
     pub fn availability(&self) -> f64 {
         let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
