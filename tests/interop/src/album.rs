@@ -3,7 +3,7 @@
 use crate::Lab;
 use crate::binary::{Gosh, Running};
 use crate::lab::{assert_same, noise};
-use crate::peers::free_address;
+use crate::peers::{Opentracker, free_address};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,13 +40,33 @@ impl Album {
             fs::write(path, content).expect("room for it");
         }
         let torrent = lab.path("album.torrent");
-        let create =
-            Gosh::new(&lab.path(".")).arg("create").arg(lab.path("www/album")).arg("-o").arg(&torrent);
-        create.args(options).succeed();
-        let shown = Gosh::new(&lab.path(".")).arg("show").arg(&torrent).succeed().stdout;
-        let info_hash = shown.lines().find_map(|line| line.strip_prefix("info hash: ")).expect("it is shown");
-        let info_hash = info_hash.to_owned();
-        Some(Self { lab, files, torrent, info_hash })
+        let mut album = Self { lab, files, torrent, info_hash: String::new() };
+        album.create(options);
+        Some(album)
+    }
+
+    /// A tracker, and one that names it; or `None` (and a message) where there is no tracker or no nginx.
+    pub fn tracked() -> Option<(Opentracker, Self)> {
+        let mut album = Self::new(&[])?;
+        let tracker = Opentracker::start(&album.lab.path("."), std::slice::from_ref(&album.info_hash))?;
+        let before = album.info_hash.clone();
+        album.create(&["--tracker", &tracker.http()]);
+        assert_eq!(album.info_hash, before, "the same content is the same torrent");
+        Some((tracker, album))
+    }
+
+    /// Makes the torrent anew, with these options of `create`.
+    pub fn create(&mut self, options: &[&str]) {
+        let create = Gosh::new(&self.lab.path(".")).arg("create").arg(self.lab.path("www/album"));
+        create.arg("-o").arg(&self.torrent).args(options).succeed();
+        let shown = Gosh::new(&self.lab.path(".")).arg("show").arg(&self.torrent).succeed().stdout;
+        let info_hash = shown.lines().find_map(|line| line.strip_prefix("info hash: "));
+        self.info_hash = info_hash.expect("it is shown").to_owned();
+    }
+
+    /// The bytes of all files.
+    pub fn total(&self) -> u64 {
+        self.files.iter().map(|(_, content)| content.len() as u64).sum()
     }
 
     /// The path of the torrent.
@@ -113,4 +133,10 @@ impl Album {
             assert_same(&self.lab.path(dir).join("album").join(name), content);
         }
     }
+}
+
+/// The number that a line of JSON has for a key.
+pub fn number(line: &str, key: &str) -> Option<f64> {
+    let (_, rest) = line.split_once(&format!("\"{key}\":"))?;
+    rest[..rest.find([',', '}'])?].parse().ok()
 }

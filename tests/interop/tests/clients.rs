@@ -2,24 +2,13 @@
 
 use gosh_dl_interop::album::Album;
 use gosh_dl_interop::binary::Gosh;
-use gosh_dl_interop::peers::{
-    Aria2, Opentracker, Transmission, free_address, mktorrent, transmission_create, wait_until,
-};
+use gosh_dl_interop::peers::{Aria2, Transmission, free_address, mktorrent, transmission_create, wait_until};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
 fn local() -> SocketAddr {
     free_address("127.0.0.1")
-}
-
-/// A tracker and an album that names it.
-fn tracked() -> Option<(Opentracker, Album)> {
-    let plain = Album::new(&[])?;
-    let tracker = Opentracker::start(&plain.lab.path("."), std::slice::from_ref(&plain.info_hash))?;
-    let album = Album::new(&[tracker.http()])?;
-    assert_eq!(album.info_hash, plain.info_hash, "the same content is the same torrent");
-    Some((tracker, album))
 }
 
 #[test]
@@ -80,7 +69,7 @@ fn aria2_seeds_and_we_get_by_file_and_by_magnet_link() {
 
 #[test]
 fn we_seed_and_aria2_gets_by_file_and_by_magnet_link() {
-    let Some((tracker, album)) = tracked() else { return };
+    let Some((tracker, album)) = Album::tracked() else { return };
     let Some(aria2) = Aria2::new() else { return };
     let _ours = album.seed(local());
     wait_until("our seed is known to the tracker", || tracker.scrape(&album.info_hash).complete == 1);

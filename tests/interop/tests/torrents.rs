@@ -1,11 +1,12 @@
 //! Torrents: from other programs and to them, with and without trackers.
 
-use gosh_dl_interop::album::Album;
+use gosh_dl_interop::album::{Album, number};
 use gosh_dl_interop::binary::Gosh;
 use gosh_dl_interop::lab::assert_same;
 use gosh_dl_interop::peers::{Libtorrent, Opentracker, free_address};
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 fn local() -> SocketAddr {
@@ -115,4 +116,99 @@ fn a_swarm_meets_over_a_tracker_by_http_and_by_udp() {
         album.get(album.path(), None).succeed();
         album.assert_whole("out");
     }
+}
+
+#[test]
+fn damage_is_mended_and_nothing_else_is_fetched() {
+    let Some(album) = Album::new(&[]) else { return };
+    let address = local();
+    let _seeder = album.seed(address);
+    let get = || album.leech("ours", album.path()).args(["--json", "--peer", &address.to_string()]);
+    get().succeed();
+    album.assert_whole("ours");
+    let path = album.lab.path("ours/album/sub/b.bin");
+    let mut content = fs::read(&path).expect("it is there");
+    content[300_000] ^= 1;
+    fs::write(&path, content).expect("room for it");
+    fs::remove_file(album.lab.path("ours/album/empty")).expect("it is there");
+    let done = get().succeed();
+    album.assert_whole("ours");
+    let fetched = done.stdout.lines().filter_map(|line| number(line, "downloaded")).fold(0.0, f64::max);
+    assert_eq!(fetched, 32_768.0, "one piece was damaged: {}", done.stdout);
+}
+
+#[test]
+fn of_files_that_were_not_asked_for_nothing_is_there_until_they_are() {
+    let Some(album) = Album::new(&[]) else { return };
+    let address = local();
+    let _seeder = album.seed(address);
+    let get = || album.leech("ours", album.path()).args(["--json", "--peer", &address.to_string()]);
+    let done = get().args(["--select-file", "2"]).succeed();
+    let (name, content) = &album.files[2];
+    assert_same(&album.lab.path("ours/album").join(name), content);
+    assert_eq!(tree(&album.lab.path("ours/album")), ["sub", "sub/b.bin"]);
+    // Its first and its last piece are those of its neighbours too.
+    let fetched =
+        |stdout: &str| stdout.lines().filter_map(|line| number(line, "downloaded")).fold(0.0, f64::max);
+    let first = fetched(&done.stdout);
+    assert!((777_777.0..777_777.0 + 2.0 * 32_768.0).contains(&first), "{first} bytes were fetched");
+    let done = get().succeed();
+    album.assert_whole("ours");
+    let rest = album.total() as f64 - first;
+    let second = fetched(&done.stdout);
+    assert!(
+        (rest..rest + 2.0 * 32_768.0 + 1.0).contains(&second),
+        "{second} bytes were fetched, {rest} were missing"
+    );
+}
+
+#[test]
+fn show_has_the_keys_that_programs_read() {
+    let tracker = "http://127.0.0.1:1/announce";
+    let options = [
+        "--v1",
+        "--tracker",
+        tracker,
+        "--web-seed",
+        "http://127.0.0.1:2/",
+        "--piece-length",
+        "64K",
+        "--private",
+    ];
+    let Some(album) = Album::with(&options) else { return };
+    let shown = Gosh::new(&album.lab.path(".")).args(["show", "--json"]).arg(&album.torrent).succeed().stdout;
+    let expected = format!(
+        "{{\"name\":\"album\",\"info_hash_v1\":\"{}\",\"info_hash_v2\":null,\"files\":[\
+         {{\"path\":\"album/a.bin\",\"length\":3000000}},{{\"path\":\"album/empty\",\"length\":0}},\
+         {{\"path\":\"album/sub/b.bin\",\"length\":777777}},{{\"path\":\"album/sub/deep/c.bin\",\"length\":70000}}],\
+         \"piece_length\":65536,\"private\":true,\"trackers\":[\"{tracker}\"],\
+         \"web_seeds\":[\"http://127.0.0.1:2/\"]}}\n",
+        album.info_hash
+    );
+    assert_eq!(shown, expected);
+    let magnet = format!("{}&dn=a+b&tr={tracker}", album.magnet());
+    let shown = Gosh::new(&album.lab.path(".")).args(["show", "--json", &magnet]).succeed().stdout;
+    let expected = format!(
+        "{{\"name\":\"a b\",\"info_hash_v1\":\"{}\",\"info_hash_v2\":null,\"files\":[],\"piece_length\":null,\
+         \"private\":false,\"trackers\":[\"{tracker}\"],\"web_seeds\":[]}}\n",
+        album.info_hash
+    );
+    assert_eq!(shown, expected);
+}
+
+/// Everything below a directory, sorted.
+fn tree(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![dir.to_owned()];
+    while let Some(next) = pending.pop() {
+        for entry in fs::read_dir(next).expect("it is there") {
+            let path = entry.expect("an entry").path();
+            found.push(path.strip_prefix(dir).expect("it is below").to_string_lossy().into_owned());
+            if path.is_dir() {
+                pending.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
 }

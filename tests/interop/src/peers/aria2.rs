@@ -27,11 +27,6 @@ impl Aria2 {
         self.run(torrent, dir, listen, "--seed-time=0")
     }
 
-    /// Downloads as [`get`](Self::get) does, and serves until it is dropped.
-    pub fn take_part(self, torrent: impl AsRef<OsStr>, dir: &Path, listen: SocketAddr) -> Other {
-        self.run(torrent, dir, listen, "--seed-ratio=0.0")
-    }
-
     fn run(self, torrent: impl AsRef<OsStr>, dir: &Path, listen: SocketAddr, goal: &str) -> Other {
         let mut command = Command::new("aria2c");
         command.args([

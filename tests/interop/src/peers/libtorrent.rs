@@ -54,9 +54,9 @@ impl Libtorrent {
         Other::start(command.arg("--peer").arg(peer.to_string()))
     }
 
-    /// Downloads to `dir` from those that its trackers name, and serves them too, until it is dropped.
-    pub fn take_part(&self, torrent: &str, dir: &Path, listen: SocketAddr) -> Other {
-        Other::start(&mut self.command("seed", torrent, dir, listen))
+    /// Downloads to `dir` from those that its trackers name.
+    pub fn join(&self, torrent: &str, dir: &Path, listen: SocketAddr) -> Other {
+        Other::start(&mut self.command("get", torrent, dir, listen))
     }
 
     fn command(&self, mode: &str, torrent: &str, dir: &Path, listen: SocketAddr) -> Command {
