@@ -24,6 +24,16 @@ fn an_interrupted_seed_takes_leave_of_its_tracker() {
 }
 
 #[test]
+fn a_download_tells_its_tracker_of_its_end() {
+    let Some((tracker, album)) = Album::tracked() else { return };
+    let _seed = album.seed(local());
+    wait_until("the seed is known", || tracker.scrape(&album.info_hash).complete == 1);
+    album.get(album.path(), None).succeed();
+    let scrape = tracker.scrape(&album.info_hash);
+    assert_eq!((scrape.complete, scrape.incomplete, scrape.downloaded), (1, 0, 1));
+}
+
+#[test]
 fn a_seed_ends_when_it_has_given_what_was_asked() {
     let Some(album) = Album::new(&[]) else { return };
     let Some(libtorrent) = Libtorrent::new(&album.lab.path(".")) else { return };
@@ -129,7 +139,7 @@ impl Onlooker {
 }
 
 #[test]
-fn peers_see_the_address_that_was_asked_for() {
+fn peers_see_the_address_that_was_asked_for_and_no_peer_exchange_where_it_was_not() {
     let Some(album) = Album::new(&[]) else { return };
     let meet = |options: &[&str]| {
         let onlooker = Onlooker::new();
@@ -140,6 +150,9 @@ fn peers_see_the_address_that_was_asked_for() {
     let (from, said) = meet(&["--bind", "127.0.0.9"]);
     assert_eq!(from.ip().to_string(), "127.0.0.9");
     assert!(said.contains("6:ut_pex"), "{said:?}");
+    let (from, said) = meet(&["--no-pex"]);
+    assert_eq!(from.ip().to_string(), "127.0.0.1");
+    assert!(!said.contains("ut_pex"), "{said:?}");
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl TorrentPlan {
         PeerConfig {
             listen_port: self.port,
             private: metainfo.is_some_and(Metainfo::is_private),
+            pex: self.pex,
             handshake_timeout: self.connect_timeout,
             idle_timeout: self.peer_timeout,
             metadata_size: metainfo.and_then(|metainfo| u32::try_from(metainfo.info_bytes().len()).ok()),

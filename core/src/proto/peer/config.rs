@@ -16,6 +16,8 @@ pub struct PeerConfig {
     pub listen_port: Option<u16>,
     /// BEP 27: neither exchange peers, nor give the metadata to those who ask for it.
     pub private: bool,
+    /// Whether to exchange peers (BEP 11), which a private torrent never does.
+    pub pex: bool,
     /// Whether there is a DHT node, which handshakes offer (BEP 5).
     pub dht: bool,
     /// How many requests of the peer may wait for an answer (BEP 10, `reqq`): 250 to 2,000.
@@ -41,6 +43,7 @@ impl PeerConfig {
             client: concat!("gosh-dl ", env!("CARGO_PKG_VERSION")).to_owned(),
             listen_port: None,
             private: false,
+            pex: true,
             dht: false,
             request_queue: 500,
             handshake_timeout: Duration::from_secs(20),

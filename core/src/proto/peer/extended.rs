@@ -108,9 +108,9 @@ impl Peer {
         self.wants_pex() && self.push_extension(Extension::Pex, &[&pex.encode()])
     }
 
-    /// Whether it wants to know whom we are connected to (BEP 11); not in a private torrent.
+    /// Whether it wants to know whom we are connected to (BEP 11) and we tell; not in a private torrent.
     pub fn wants_pex(&self) -> bool {
-        !self.config.private && self.speaks(Extension::Pex)
+        self.offers(Extension::Pex) && self.speaks(Extension::Pex)
     }
 
     /// The length of its metadata in bytes, where it has some and gives it (BEP 9).
@@ -127,12 +127,7 @@ impl Peer {
     /// Says what we can do; `again` where the peer may know something else.
     pub(super) fn introduce(&mut self, again: bool) {
         let config = &*self.config;
-        let public = |extension: Extension| match extension {
-            // BEP 27: peers come from the tracker alone, and so does the right to know the metadata.
-            Extension::Metadata | Extension::Pex => !config.private,
-            Extension::DontHave | Extension::UploadOnly => true,
-        };
-        let id = |extension: Extension| match (public(extension), again) {
+        let id = |extension: Extension| match (self.offers(extension), again) {
             (true, _) => Some(extension.local_id()),
             (false, true) => Some(0),
             (false, false) => None,
@@ -147,6 +142,15 @@ impl Peer {
             upload_only: (again || config.upload_only).then_some(config.upload_only),
         };
         self.push_handshake(&handshake);
+    }
+
+    fn offers(&self, extension: Extension) -> bool {
+        match extension {
+            // BEP 27: peers come from the tracker alone, and so does the right to know the metadata.
+            Extension::Metadata => !self.config.private,
+            Extension::Pex => self.config.pex && !self.config.private,
+            Extension::DontHave | Extension::UploadOnly => true,
+        }
     }
 
     fn push_handshake(&mut self, handshake: &ExtensionHandshake) {
@@ -181,7 +185,7 @@ impl Peer {
             return self.on_introduction(payload);
         }
         match Extension::of_local_id(id) {
-            Some(Extension::Metadata | Extension::Pex) if self.config.private => Ok(()),
+            Some(extension) if !self.offers(extension) => Ok(()),
             Some(Extension::Metadata) => self.on_metadata(payload),
             Some(Extension::Pex) => self.on_pex(now, payload),
             Some(Extension::DontHave) => self.on_dont_have(payload),

@@ -376,7 +376,8 @@ impl Announcer {
     ) {
         let Purpose::Announce(announce) = purpose else { return };
         let Some(tracker) = self.trackers.get_mut(index.0) else { return };
-        if tracker.announcing == Some(announce) {
+        let is_awaited = tracker.announcing == Some(announce);
+        if is_awaited {
             tracker.announcing = None;
             let interval = tracker.succeeded(now, announce, &answer);
             let place = tracker.tier;
@@ -396,6 +397,16 @@ impl Announcer {
         self.outputs.extend(answer.external_ip.map(Output::ExternalIp));
         if !answer.peers.is_empty() && announce.event != Event::Stopped {
             self.outputs.push_back(Output::Peers(answer.peers));
+        }
+        if is_awaited {
+            self.leave_after(now, index, announce);
+        }
+    }
+
+    /// Leave that waited for a tracker to hear that nothing is missing is taken now, whatever it said.
+    fn leave_after(&mut self, now: Instant, index: TrackerIndex, announce: Announcing) {
+        if announce.event == Event::Completed && matches!(self.phase, Phase::Stopping { .. }) {
+            self.leave_from(now, index);
         }
     }
 
@@ -418,6 +429,7 @@ impl Announcer {
         if let Some(reason) = error.reason() {
             self.tell(index, reason, MessageKind::Failure);
         }
+        self.leave_after(now, index, announce);
     }
 
     /// Passes on what a tracker says, unless it has just said the same.
@@ -476,15 +488,25 @@ impl Announcer {
             let tracker = &mut self.trackers[index.0];
             let talked = tracker.udp.note_asked();
             let knows = tracker.is_told() || asked || talked;
-            tracker.announcing = None;
-            let announce = Announcing { began: now, event: Event::Stopped, whole: false };
+            // Who leaves as soon as he has everything is to be counted by those who count: that is said before.
+            let is_last = tracker.announcing.is_some_and(|announce| announce.event == Event::Completed);
             self.drop_work(now, index, Purpose::Scrape);
-            self.drop_work(now, index, Purpose::Announce(announce));
+            if knows && is_last {
+                continue;
+            }
+            self.trackers[index.0].announcing = None;
+            self.drop_work(now, index, Purpose::Announce(leaving(now)));
             if knows {
-                self.trackers[index.0].announcing = Some(announce);
-                self.begin(now, index, Purpose::Announce(announce));
+                self.leave_from(now, index);
             }
         }
+    }
+
+    fn leave_from(&mut self, now: Instant, index: TrackerIndex) {
+        let Some(tracker) = self.trackers.get_mut(index.0) else { return };
+        let announce = leaving(now);
+        tracker.announcing = Some(announce);
+        self.begin(now, index, Purpose::Announce(announce));
     }
 
     fn insert(&mut self, now: Instant, url: &str, tier: usize) -> bool {
@@ -505,6 +527,10 @@ impl Announcer {
         self.tiers[place].insert(index, &mut self.rng);
         true
     }
+}
+
+fn leaving(now: Instant) -> Announcing {
+    Announcing { began: now, event: Event::Stopped, whole: false }
 }
 
 /// How long the leave-taking from all trackers takes at most: a shutdown waits for it.

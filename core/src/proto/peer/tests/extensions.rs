@@ -45,8 +45,10 @@ fn we_say_what_we_can_do_and_not_too_much_of_a_private_torrent() {
         upload_only: Some(true),
         ..expected.clone()
     };
+    let alone = ExtensionHandshake { ids: [Some(1), None, Some(3), Some(4)], ..expected.clone() };
     let private_config = PeerConfig { private: true, upload_only: true, ..public.clone() };
-    for (config, expected) in [(public, expected), (private_config, private)] {
+    let alone_config = PeerConfig { pex: false, ..public.clone() };
+    for (config, expected) in [(public, expected), (private_config, private), (alone_config, alone)] {
         let mut lab = Lab::greeted(EXTENDED, config, Some(grid()));
         lab.announce(&Bitfield::new(10));
         assert_eq!(lab.said().iter().map(introduction).collect::<Vec<_>>(), [expected]);
@@ -141,10 +143,11 @@ fn without_metadata_every_request_for_it_is_rejected() {
 }
 
 #[test]
-fn peers_are_exchanged_but_not_in_a_private_torrent() {
+fn peers_are_exchanged_but_not_in_a_private_torrent_nor_where_that_is_off() {
     let pex = Pex { added: vec![(remote(), PexFlags::SEED)], dropped: vec![] };
-    for (private, features) in [(false, ALL), (true, ALL), (false, FAST)] {
-        let mut lab = Lab::greeted(features, PeerConfig { private, ..config() }, Some(grid()));
+    let cases = [(false, true, ALL), (true, true, ALL), (false, false, ALL), (false, true, FAST)];
+    for (private, on, features) in cases {
+        let mut lab = Lab::greeted(features, PeerConfig { private, pex: on, ..config() }, Some(grid()));
         lab.announce(&Bitfield::new(10));
         let mut messages = vec![Message::HaveAll];
         if features.extended {
@@ -152,7 +155,7 @@ fn peers_are_exchanged_but_not_in_a_private_torrent() {
         }
         lab.forget();
         lab.hear(&messages);
-        let expected = if private || !features.extended { None } else { Some(Output::Pex(pex.clone())) };
+        let expected = (on && !private && features.extended).then(|| Output::Pex(pex.clone()));
         assert_eq!(lab.events().into_iter().find(|event| matches!(event, Output::Pex(_))), expected);
         assert_eq!(lab.peer.pex(&pex), expected.is_some());
         let said = Message::Extended { id: 11, payload: pex.encode().into() };

@@ -110,6 +110,35 @@ fn completed_is_told_at_once_to_who_knows_and_only_once() {
 }
 
 #[test]
+fn who_completes_and_leaves_says_both_one_after_the_other() {
+    for answer in [GOOD, b"d14:failure reason2:noe"] {
+        let mut table = Table::started(&[&["http://a/announce"]]);
+        table.serve("http://a", GOOD);
+        table.act(|announcer, now| announcer.completed(now));
+        table.act(|announcer, now| announcer.stop(now));
+        assert!(table.serve("http://a", answer).contains("event=completed"));
+        assert_eq!(table.stopped, 0);
+        assert!(table.serve("http://a", GOOD).contains("event=stopped"));
+        assert_eq!((table.stopped, table.leases.len(), table.announcer.poll_timeout()), (1, 0, None));
+    }
+}
+
+#[test]
+fn a_tracker_that_does_not_hear_of_completion_does_not_keep_who_leaves() {
+    let mut table = Table::started(&[&["http://a/announce"], &["udp://192.0.2.1:1"]]);
+    table.serve("http://a", GOOD);
+    table.serve_udp("192.0.2.1:1", b"");
+    table.act(|announcer, now| announcer.completed(now));
+    let began = table.now;
+    table.act(|announcer, now| announcer.stop(now));
+    while table.stopped == 0 {
+        assert!(table.wait(SECOND * 10));
+    }
+    assert_eq!(table.now - began, STOP_TIME);
+    assert_eq!((table.links.len(), table.leases.len(), table.announcer.poll_timeout()), (0, 0, None));
+}
+
+#[test]
 fn who_starts_whole_never_tells_that_it_completed() {
     let mut table = Table::new(&[&["http://a/announce"]]);
     table.announcer.set_totals(Totals::default());
