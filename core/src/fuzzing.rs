@@ -2,6 +2,8 @@
 //! panics where a promise is broken. `fuzz/` gives them to libFuzzer, and a test replays the corpora on stable Rust.
 
 pub mod machines;
+pub mod peers;
+pub mod swarm;
 pub mod torrent;
 pub mod trackers;
 
@@ -20,9 +22,11 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 23] = [
+pub const TARGETS: [(&str, Body); 33] = [
     ("announcer", trackers::announcer),
     ("bencode", bencode),
+    ("candidates", swarm::candidates),
+    ("choker", swarm::choker),
     ("dialler", machines::dialler),
     ("file_name", file_name),
     ("http_chunked", http_chunked),
@@ -31,8 +35,16 @@ pub const TARGETS: [(&str, Body); 23] = [
     ("http_head", http_head),
     ("http_talk", machines::http_talk),
     ("http_url", http_url),
+    ("metadata_fetch", swarm::metadata_fetch),
+    ("peer_extensions", peers::peer_extensions),
+    ("peer_messages", peers::peer_messages),
+    ("peer_talk", peers::peer_talk),
+    ("pex_journal", swarm::pex_journal),
     ("picker", picker),
+    ("pipeline", swarm::pipeline),
+    ("queue", swarm::queue),
     ("range_set", range_set),
+    ("readers", swarm::readers),
     ("recording", recording),
     ("records", records),
     ("segments", machines::segments),

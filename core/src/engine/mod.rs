@@ -13,7 +13,7 @@ mod journal;
 mod lifecycle;
 mod links;
 pub mod machine;
-mod queue;
+pub(crate) mod queue;
 pub mod record;
 pub mod recording;
 mod routing;

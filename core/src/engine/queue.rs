@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Downloads that wait for a slot, and those that hold one.
 #[derive(Debug)]
-pub(super) struct Queue<K> {
+pub(crate) struct Queue<K> {
     waiting: BTreeSet<(Reverse<DownloadPriority>, u64, K)>,
     places: BTreeMap<K, (Reverse<DownloadPriority>, u64)>,
     running: BTreeSet<K>,
@@ -19,7 +19,7 @@ pub(super) struct Queue<K> {
 }
 
 impl<K: Copy + Ord> Queue<K> {
-    pub(super) fn new(max_running: usize) -> Self {
+    pub(crate) fn new(max_running: usize) -> Self {
         Self {
             waiting: BTreeSet::new(),
             places: BTreeMap::new(),
@@ -32,7 +32,7 @@ impl<K: Copy + Ord> Queue<K> {
     }
 
     /// Puts a download behind all others of its priority.
-    pub(super) fn push(&mut self, key: K, priority: DownloadPriority) {
+    pub(crate) fn push(&mut self, key: K, priority: DownloadPriority) {
         self.remove(key);
         let place = (Reverse(priority), self.next);
         self.next += 1;
@@ -41,7 +41,7 @@ impl<K: Copy + Ord> Queue<K> {
     }
 
     /// Changes the priority of a waiting download; it keeps its age.
-    pub(super) fn set_priority(&mut self, key: K, priority: DownloadPriority) {
+    pub(crate) fn set_priority(&mut self, key: K, priority: DownloadPriority) {
         if let Some(place) = self.places.get_mut(&key) {
             self.waiting.remove(&(place.0, place.1, key));
             place.0 = Reverse(priority);
@@ -50,7 +50,7 @@ impl<K: Copy + Ord> Queue<K> {
     }
 
     /// Takes a download out of the queue, or its slot from it.
-    pub(super) fn remove(&mut self, key: K) {
+    pub(crate) fn remove(&mut self, key: K) {
         self.running.remove(&key);
         self.finishing.remove(&key);
         self.seeding.remove(&key);
@@ -60,7 +60,7 @@ impl<K: Copy + Ord> Queue<K> {
     }
 
     /// Gives a free slot to the next download.
-    pub(super) fn pop(&mut self) -> Option<K> {
+    pub(crate) fn pop(&mut self) -> Option<K> {
         if self.running.len() >= self.max_running {
             return None;
         }
@@ -72,40 +72,40 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// A download has everything and only waits for disk and store: its slot is free for the next, unless too many
     /// wait already.
-    pub(super) fn finish(&mut self, key: K) {
+    pub(crate) fn finish(&mut self, key: K) {
         if self.finishing.len() < MAX_FINISHING && self.running.remove(&key) {
             self.finishing.insert(key);
         }
     }
 
     /// A torrent is whole and serves others: its slot is free for the next.
-    pub(super) fn seed(&mut self, key: K) {
+    pub(crate) fn seed(&mut self, key: K) {
         if self.running.remove(&key) || self.finishing.remove(&key) {
             self.seeding.insert(key);
         }
     }
 
     /// A download that was about to finish, or had, fetches again.
-    pub(super) fn unfinish(&mut self, key: K) {
+    pub(crate) fn unfinish(&mut self, key: K) {
         if self.finishing.remove(&key) || self.seeding.remove(&key) {
             self.running.insert(key);
         }
     }
 
-    pub(super) fn set_max_running(&mut self, max_running: usize) {
+    pub(crate) fn set_max_running(&mut self, max_running: usize) {
         self.max_running = max_running;
     }
 
     /// Those that run, with a slot or without.
-    pub(super) fn running(&self) -> impl Iterator<Item = K> + '_ {
+    pub(crate) fn running(&self) -> impl Iterator<Item = K> + '_ {
         self.running.iter().chain(&self.finishing).chain(&self.seeding).copied()
     }
 
-    pub(super) fn running_count(&self) -> usize {
+    pub(crate) fn running_count(&self) -> usize {
         self.running.len() + self.finishing.len() + self.seeding.len()
     }
 
-    pub(super) fn waiting_count(&self) -> usize {
+    pub(crate) fn waiting_count(&self) -> usize {
         self.waiting.len()
     }
 }

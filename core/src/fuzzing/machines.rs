@@ -11,7 +11,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 /// Makes operations of the bytes for as long as they last.
-fn each<Op: for<'a> Arbitrary<'a>>(data: &[u8], mut apply: impl FnMut(Op)) {
+pub(super) fn each<Op: for<'a> Arbitrary<'a>>(data: &[u8], mut apply: impl FnMut(Op)) {
     let mut bytes = Unstructured::new(data);
     for _ in 0..MAX_OPERATIONS {
         if bytes.is_empty() {

@@ -27,7 +27,7 @@ pub use machine::Peer;
 pub use output::{CloseReason, FileSpan, Output};
 pub use violation::Violation;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod judge;
 #[cfg(test)]
 mod tests;
