@@ -106,13 +106,32 @@ fn check_name(name: &FileName) {
     assert!(!text.contains(forbidden) && text.len() <= 255, "{text:?}");
 }
 
-/// Cutting changes nothing, and no byte comes out that did not go in.
+/// Cutting changes nothing, no byte comes out that did not go in, and `httparse` reads the same sizes.
 pub fn http_chunked(data: &[u8]) {
     let whole = chunks(data, usize::MAX);
     for step in [1, 2, 7] {
         assert_eq!(chunks(data, step), whole, "cut every {step} bytes");
     }
     assert!(whole.0.len() <= data.len());
+    if let (Some(true), Some(second)) = (whole.1, chunks_by_httparse(data)) {
+        assert_eq!(whole.0, second, "a second opinion");
+    }
+}
+
+/// The body as a decoder reads it that knows chunk sizes from `httparse` alone; `None` where that is not the whole.
+fn chunks_by_httparse(mut data: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let Ok(httparse::Status::Complete((head, len))) = httparse::parse_chunk_size(data) else {
+            return None;
+        };
+        let chunk = data.get(head..)?.get(..usize::try_from(len).ok()?)?;
+        if chunk.is_empty() {
+            return Some(body);
+        }
+        body.extend_from_slice(chunk);
+        data = data[head + chunk.len()..].strip_prefix(b"\r\n")?;
+    }
 }
 
 /// The body, and how it ended.
