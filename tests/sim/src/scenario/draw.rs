@@ -176,7 +176,8 @@ impl Dice {
             }
             if sources.len() > 1 && self.one_in(4) {
                 // A mirror of something else; of the same length nobody could tell without a digest.
-                let other = Content::generated(self.0.next_u64(), len + self.between(1, 5000));
+                let (seed, more) = (self.0.next_u64(), self.between(1, 5000));
+                let other = Content::generated(seed, length_apart(&sources, len, len + more));
                 sources[1].versions = vec![version(1, Since::Start, other)];
             } else if (sources.len() == 1 || checksum) && self.one_in(3) {
                 self.change(&mut sources[0], len);
@@ -416,4 +417,18 @@ fn ends_by_closing(downloads: &[DownloadPlan], host: usize) -> bool {
     let by_closing =
         |source: &SourcePlan| source.host == host && source.behaviour.framing == Framing::UntilClose;
     downloads.iter().any(|download| !download.checksum && download.sources.iter().any(by_closing))
+}
+
+/// The next length, from `other` on, that the second source neither has nor claims where the others have or claim it.
+fn length_apart(sources: &[SourcePlan], len: u64, mut other: u64) -> u64 {
+    let claim = |source: &SourcePlan, len: u64| match source.behaviour.framing {
+        Framing::WrongLength(more) => len.saturating_add_signed(more),
+        _ => len,
+    };
+    let others = || sources.iter().enumerate().filter(|(number, _)| *number != 1).map(|(_, source)| source);
+    let is_theirs = |length: u64| length == len || others().any(|source| claim(source, len) == length);
+    while is_theirs(other) || is_theirs(claim(&sources[1], other)) {
+        other += 1;
+    }
+    other
 }
