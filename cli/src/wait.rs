@@ -5,7 +5,9 @@ use crate::failure::Failure;
 use crate::settings;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 /// Waits on this thread, which is the only one that the runtime needs: the engine's disk, hash and name work has threads
@@ -18,7 +20,13 @@ pub(crate) fn block_on<T>(runtime: Runtime, future: impl Future<Output = T>) -> 
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
                     Failure(format!("the runtime cannot start: {}; try again", settings::io_message(&error)))
                 })?;
-            let result = runtime.block_on(future);
+            let mut future = pin!(future);
+            let result = runtime.block_on(poll_fn(|cx| {
+                // A clone of tokio's waker does not always know itself in the original (their tables may lie at two
+                // addresses), and async-io then takes one for another task's and wakes it: again and again.
+                let waker = cx.waker().clone();
+                future.as_mut().poll(&mut Context::from_waker(&waker))
+            }));
             // What still runs or hangs (a name look-up, a disk) must not keep the process, which ends now.
             std::mem::forget(runtime);
             Ok(result)

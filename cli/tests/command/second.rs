@@ -114,3 +114,27 @@ fn bars_are_drawn_on_either_runtime() {
         assert!(told.contains("saved "), "{runtime}: {told:?}");
     }
 }
+
+/// Whoever waits for a server that says nothing leaves the processor to others.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_get_that_waits_takes_no_processor_time() {
+    for runtime in ["tokio", "smol"] {
+        let (home, origin) = (Home::new(), Origin::new());
+        let url = origin.put("/big.bin", Resource::new(content(32 * MIB)));
+        origin.allow(24 * MIB as u64);
+        let mut get = home.start(&["get", "--json", "--runtime", runtime, &url]);
+        get.wait_for_bytes(SURE);
+        let used = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", get.id())).unwrap();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+            fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        };
+        // What is on its way still comes.
+        std::thread::sleep(Duration::from_secs(1));
+        let before = used();
+        std::thread::sleep(Duration::from_secs(1));
+        // In hundredths of a second.
+        assert!(used() - before < 20, "{runtime}: {} of 100", used() - before);
+    }
+}
