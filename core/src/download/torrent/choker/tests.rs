@@ -132,7 +132,7 @@ fn slots_follow_the_upload_limit() {
         world.round(0).len()
     };
     let limits = [Some(1000), Some(100 << 10), Some(10 << 20), Some(u64::MAX), None];
-    assert_eq!(limits.map(slots), [4, 7, 78, 200, 8]);
+    assert_eq!(limits.map(slots), [4, 4, 16, 200, 8]);
 }
 
 #[test]
