@@ -117,8 +117,14 @@ impl Assembly {
         Some(self.runs.remove(index))
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.runs.iter().map(|run| run.due).min()
+    fn is_due(&self, now: Instant) -> bool {
+        self.runs.iter().any(|run| run.due <= now)
+    }
+
+    /// When the next run has waited long enough. What is due already and still here is what the digest takes next: it
+    /// waits for the digest, and needs no timer.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        self.runs.iter().map(|run| run.due).filter(|due| *due > now).min()
     }
 }
 
@@ -313,15 +319,13 @@ impl TorrentFiles {
     /// Gives to the disk what has waited long enough.
     pub(super) fn flush(&mut self) {
         let now = self.now;
-        let old = self.pieces.iter().filter(|(_, assembly)| assembly.deadline().is_some_and(|at| at <= now));
+        let old = self.pieces.iter().filter(|(_, assembly)| assembly.is_due(now));
         let old: Vec<u32> = old.map(|(piece, _)| *piece).collect();
         let grid = self.plan.layout.grid();
         for piece in old.into_iter().filter_map(|piece| grid.piece(piece)) {
             self.advance_piece(piece, now);
         }
-        // What the digest has to take next waits for it, and needs no timer.
-        let waits = |assembly: &Assembly| assembly.deadline().filter(|at| *at > now);
-        self.flush_at = self.pieces.values().filter_map(waits).min();
+        self.flush_at = self.pieces.values().filter_map(|assembly| assembly.next_due(now)).min();
     }
 
     /// Gives up what is not with the disk, and all pieces that are not whole.

@@ -572,6 +572,27 @@ fn a_large_piece_out_of_order_is_hashed_in_order() {
 }
 
 #[test]
+fn a_gap_behind_what_the_digest_takes_next_is_flushed_in_time() {
+    let torrent = ModelTorrent::new(1 << 20, &[("f", 1 << 20, false)]);
+    let plan = torrent.plan();
+    let mut world = World::new(torrent, plan);
+    world.start();
+    world.settle();
+    let give = |world: &mut World, numbers: core::ops::Range<u32>| {
+        let grid = world.torrent.layout.grid();
+        let piece = grid.piece(0).unwrap();
+        numbers.for_each(|number| world.give(grid.block(piece, number).unwrap()));
+    };
+    // The digest is busy with these, and takes the next one after them.
+    give(&mut world, 0..17);
+    world.now += Duration::from_millis(100);
+    give(&mut world, 18..19);
+    world.now += Duration::from_millis(100);
+    world.files.handle_timeout(world.now);
+    assert_eq!(world.files.poll_timeout(), Some(world.now + Duration::from_millis(100)));
+}
+
+#[test]
 fn the_failure_of_any_operation_ends_in_good_order() {
     for nth in 0..80 {
         for kind in [DiskErrorKind::Io, DiskErrorKind::Full, DiskErrorKind::NotFound, DiskErrorKind::Exists] {
