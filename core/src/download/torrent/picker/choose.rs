@@ -56,6 +56,12 @@ impl<K: Copy + Ord> Picker<K> {
         if turn.left > 0 {
             self.give_any(&mut turn);
         }
+        // Nothing is left that a suspect could bring alone. It may as well be the only one who has the rest; should it
+        // lie, its blocks tell.
+        if turn.left == ask.count && core::mem::take(&mut turn.parole) {
+            self.give_any(&mut turn);
+            return;
+        }
         // Nothing is left that nobody was asked for.
         if turn.left == ask.count {
             self.give_again(&mut turn);
@@ -260,7 +266,7 @@ impl<K: Copy + Ord> Picker<K> {
     /// All that anybody has was asked for: what others have not sent yet is asked for again.
     fn give_again(&mut self, turn: &mut Turn<'_, '_, K>) {
         let places = self.partials.places();
-        if turn.parole || places == 0 || self.is_something_open() {
+        if places == 0 || self.is_something_open() {
             return;
         }
         turn.left = turn.left.min(MAX_AGAIN);

@@ -341,6 +341,20 @@ fn suspects_bring_whole_pieces_alone_until_they_are_cleared_or_proved_guilty() {
 }
 
 #[test]
+fn suspects_finish_what_was_begun_when_there_is_nothing_else() {
+    let mut world = World::new("####..").peer('a', "xxxxxx").peer('b', "xxxxxx");
+    world.picker.set_sequential(true);
+    world.fetch('a', 2);
+    world.fetch('b', 2);
+    let begun = world.grid.block(world.piece(5), 0).unwrap();
+    world.picker.received('z', begun);
+    world.picker.failed(world.piece(4));
+    assert_eq!(world.pick('a', 4), "4:0123");
+    assert_eq!(world.pick('b', 4), "5:123");
+    assert_eq!(world.pick('b', 4), "", "what is left to one is not asked of others");
+}
+
+#[test]
 fn nobody_waits_for_a_peer_that_was_to_work_alone_and_is_gone() {
     let mut world = World::new("####.").peer('a', "xxxxx").peer('b', "xxxxx");
     world.fetch('a', 2);
