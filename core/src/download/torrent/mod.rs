@@ -9,6 +9,7 @@
 //! ```
 
 pub mod announcer;
+mod blame;
 pub mod candidates;
 pub mod choker;
 pub mod files;
@@ -181,6 +182,7 @@ pub struct Torrent {
     super_seed: Option<SuperSeed<PeerKey>>,
     uploads: upload::Uploads,
     reads: upload::Reads,
+    blame: blame::Blame,
     touched: VecDeque<Child>,
     /// Peers with small messages that wait to leave together.
     unflushed: VecDeque<PeerKey>,
@@ -288,6 +290,7 @@ impl Torrent {
             super_seed: None,
             uploads: upload::Uploads::default(),
             reads: upload::Reads::default(),
+            blame: blame::Blame::default(),
             touched: VecDeque::new(),
             unflushed: VecDeque::new(),
             hungry: VecDeque::new(),

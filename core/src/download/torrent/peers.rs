@@ -347,6 +347,9 @@ impl Torrent {
         }
         slot.listens_at.iter().for_each(|address| self.pex.dropped(*address));
         self.metadata.lost(peer);
+        if slot.received > 0 {
+            self.remember_host(peer, slot.address.ip());
+        }
         if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
             picker.released_all(Sender::Peer(peer));
             if let Some(has) = slot.machine.has().filter(|_| slot.counted) {

@@ -109,6 +109,7 @@ impl Torrent {
         if wanted {
             self.offer_less(piece);
         }
+        self.compare_blocks(now, piece);
         for peer in self.peers.keys() {
             let Some(slot) = self.peers.get_mut(peer) else { continue };
             // Whoever has it does not need to know.
@@ -140,22 +141,6 @@ impl Torrent {
         if matches!(self.phase, Phase::Finishing | Phase::Seeding) {
             self.phase = Phase::Downloading;
             self.meet_web_seeds(now);
-        }
-    }
-
-    /// A piece is wrong: it is fetched again, and whoever gave it is suspect.
-    fn on_failed_piece(&mut self, now: Instant, piece: PieceIndex) {
-        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
-        let culprits = picker.failed(piece);
-        self.blocks_freed = true;
-        for culprit in culprits {
-            match culprit {
-                Sender::Peer(peer) => self.ban_peer(now, peer),
-                Sender::WebSeed(seed) => self.with_seed(seed, |seed| seed.condemn(now)),
-            }
-        }
-        if self.phase == Phase::Finishing {
-            self.phase = Phase::Downloading;
         }
     }
 

@@ -28,6 +28,14 @@ pub(super) struct Reads {
     next: u64,
 }
 
+impl Reads {
+    /// A number for one more read.
+    pub(super) fn token(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
 impl Torrent {
     /// Whether a peer waits for something that could be sent now.
     pub fn wants_upload(&self) -> bool {
@@ -70,8 +78,7 @@ impl Torrent {
             self.touch_peer(peer);
             return 0;
         }
-        let token = self.reads.next;
-        self.reads.next += 1;
+        let token = self.reads.token();
         self.reads.under_way.insert(token, (peer, block));
         self.with_files(|files| files.serve(now, token, block));
         self.queue_upload(peer);
@@ -80,7 +87,9 @@ impl Torrent {
 
     /// The bytes of a block are here, or cannot be read.
     pub(super) fn on_read(&mut self, now: Instant, token: u64, result: Result<Bytes, DiskError>) {
-        let Some((peer, block)) = self.reads.under_way.remove(&token) else { return };
+        let Some((peer, block)) = self.reads.under_way.remove(&token) else {
+            return self.on_evidence(now, token, result);
+        };
         let Some(slot) = self.peers.get_mut(peer) else { return };
         match result {
             Ok(bytes) => _ = slot.machine.send_block(now, block, BlockData::from(bytes)),

@@ -238,7 +238,13 @@ impl TorrentFiles {
 
     /// Reads some bytes of a piece that is there; [`Output::Read`] answers.
     pub fn read(&mut self, now: Instant, token: u64, block: Block) {
-        self.begin_read(token, block);
+        self.begin_read(token, block, false);
+        self.settle(now);
+    }
+
+    /// Reads some bytes of a piece that was whole and wrong, as [`read`](Self::read) does of one that is right.
+    pub fn read_unproved(&mut self, now: Instant, token: u64, block: Block) {
+        self.begin_read(token, block, true);
         self.settle(now);
     }
 

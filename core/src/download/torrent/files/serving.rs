@@ -31,8 +31,8 @@ pub(super) struct Serving {
 }
 
 impl TorrentFiles {
-    pub(super) fn begin_read(&mut self, token: u64, block: Block) {
-        if !self.can_read(block) {
+    pub(super) fn begin_read(&mut self, token: u64, block: Block, unproved: bool) {
+        if !self.can_read(block, unproved) {
             let result = Err(DiskErrorKind::NotFound.into());
             self.outputs.push_back(Output::Read { token, result });
             return;
@@ -62,10 +62,10 @@ impl TorrentFiles {
         if self.handles.is_open(write) { write } else { (file, Access::Read) }
     }
 
-    fn can_read(&self, block: Block) -> bool {
+    fn can_read(&self, block: Block, unproved: bool) -> bool {
         let grid = self.plan.layout.grid();
         let is_within = grid.span(block.piece.get(), block.begin, block.len) == Some(block);
-        self.phase == Phase::Ready && is_within && self.have.has(block.piece)
+        self.phase == Phase::Ready && is_within && (unproved || self.have.has(block.piece))
     }
 
     pub(super) fn on_part_read(&mut self, id: u64, index: usize, result: DiskResult) {
@@ -90,7 +90,7 @@ impl TorrentFiles {
 
     pub(super) fn begin_serve(&mut self, token: u64, block: Block) {
         let begin = u64::from(block.begin);
-        let places = match self.can_read(block) {
+        let places = match self.can_read(block, false) {
             true => self.places(block.piece, begin..begin + u64::from(block.len)),
             false => Vec::new(),
         };
@@ -98,7 +98,7 @@ impl TorrentFiles {
             || self.handles.pinned + places.len() > MAX_PINNED
             || self.serving.contains_key(&token);
         if places.is_empty() || cannot {
-            return self.begin_read(token, block);
+            return self.begin_read(token, block, false);
         }
         let slots: Vec<Slot> = places.iter().map(|place| self.reading_slot(place.file)).collect();
         let spans = places.iter().map(|place| FileSpan {

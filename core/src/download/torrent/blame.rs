@@ -1,0 +1,174 @@
+//! Machine: who is to blame for a wrong piece that came from several (smart ban).
+//!
+//! Its blocks are read back before it is fetched again, and their digests kept as [`Evidence`]. When the piece is right
+//! at last they are read once more: whoever sent something else is banned. Peers go by their address, which outlives
+//! a connection.
+
+use super::picker::Evidence;
+use super::web_seeds::SeedKey;
+use super::{PeerKey, Sender, Torrent};
+use crate::base::disk::DiskError;
+use crate::base::{BLOCK_LEN, Block, Instant, PieceIndex};
+use bytes::Bytes;
+use core::net::IpAddr;
+use sha1::{Digest as _, Sha1};
+use std::collections::VecDeque;
+
+/// Wrong pieces that are looked into.
+#[derive(Debug, Default)]
+pub(super) struct Blame {
+    evidence: Evidence<Culprit>,
+    /// Pieces whose blocks are to be read back; the first is being read.
+    exams: VecDeque<Exam>,
+    /// The number of the read under way.
+    reading: Option<u64>,
+    /// Where peers were that left a short while ago.
+    left: VecDeque<(PeerKey, IpAddr)>,
+}
+
+/// Who may be banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Culprit {
+    Host(IpAddr),
+    WebSeed(SeedKey),
+}
+
+/// A piece whose blocks are digested.
+#[derive(Debug)]
+struct Exam {
+    piece: PieceIndex,
+    /// Who sent each block of a wrong piece; `None` where the piece is right.
+    senders: Option<Vec<(u32, Culprit)>>,
+    digests: Vec<[u8; 20]>,
+}
+
+impl Torrent {
+    /// A piece is wrong: it is fetched again, and whoever gave it is suspect.
+    pub(super) fn on_failed_piece(&mut self, now: Instant, piece: PieceIndex) {
+        let Some(picker) = self.content.as_ref().and_then(|content| content.picker.as_ref()) else { return };
+        let sent = picker.contributors(piece);
+        let several = sent.windows(2).any(|pair| pair[0].1 != pair[1].1);
+        let senders: Vec<(u32, Culprit)> =
+            sent.into_iter().filter_map(|(block, who)| Some((block.number(), self.culprit(who)?))).collect();
+        if several && !senders.is_empty() && self.blame.exams.len() < MAX_EXAMS {
+            self.blame.exams.push_back(Exam { piece, senders: Some(senders), digests: Vec::new() });
+            self.read_evidence(now);
+        } else {
+            self.fetch_again(now, piece);
+        }
+    }
+
+    /// A piece is right that was wrong before.
+    pub(super) fn compare_blocks(&mut self, now: Instant, piece: PieceIndex) {
+        if self.blame.evidence.has(piece) && self.blame.exams.len() < MAX_EXAMS {
+            self.blame.exams.push_back(Exam { piece, senders: None, digests: Vec::new() });
+            self.read_evidence(now);
+        }
+    }
+
+    /// A peer has left: what it sent may still prove to be wrong.
+    pub(super) fn remember_host(&mut self, peer: PeerKey, ip: IpAddr) {
+        if self.blame.left.len() == MAX_LEFT {
+            self.blame.left.pop_front();
+        }
+        self.blame.left.push_back((peer, ip.to_canonical()));
+    }
+
+    /// Bytes that were read back, if it was for this.
+    pub(super) fn on_evidence(&mut self, now: Instant, token: u64, result: Result<Bytes, DiskError>) {
+        if self.blame.reading != Some(token) {
+            return;
+        }
+        self.blame.reading = None;
+        let Some(exam) = self.blame.exams.front_mut() else { return };
+        let readable = result.is_ok();
+        if let Ok(bytes) = result {
+            let blocks = bytes.chunks(BLOCK_LEN as usize);
+            exam.digests.extend(blocks.map(|block| <[u8; 20]>::from(Sha1::digest(block))));
+        }
+        let next = self.next_evidence().filter(|_| readable);
+        if next.is_none()
+            && let Some(exam) = self.blame.exams.pop_front()
+        {
+            self.conclude(now, exam);
+        }
+        self.read_evidence(now);
+    }
+
+    /// Reads the next part of the piece that is looked into.
+    fn read_evidence(&mut self, now: Instant) {
+        if self.blame.reading.is_some() {
+            return;
+        }
+        let Some(part) = self.next_evidence() else { return };
+        let token = self.reads.token();
+        self.blame.reading = Some(token);
+        self.with_files(|files| files.read_unproved(now, token, part));
+    }
+
+    fn next_evidence(&self) -> Option<Block> {
+        let exam = self.blame.exams.front()?;
+        let grid = self.content.as_ref()?.metainfo.grid();
+        let begin = u32::try_from(exam.digests.len()).ok()?.checked_mul(BLOCK_LEN)?;
+        let len = grid.len_of(exam.piece).checked_sub(begin)?.min(READ_AT_ONCE);
+        grid.span(exam.piece.get(), begin, len).filter(|_| len > 0)
+    }
+
+    fn conclude(&mut self, now: Instant, exam: Exam) {
+        let Some(senders) = exam.senders else {
+            let guilty = self.blame.evidence.judge(exam.piece, &exam.digests);
+            return guilty.into_iter().for_each(|culprit| self.punish(now, culprit));
+        };
+        let digest = |number: u32| exam.digests.get(number as usize).copied();
+        let blocks = senders.into_iter().filter_map(|(number, who)| Some((number, who, digest(number)?)));
+        self.blame.evidence.keep(exam.piece, blocks);
+        self.fetch_again(now, exam.piece);
+    }
+
+    fn fetch_again(&mut self, now: Instant, piece: PieceIndex) {
+        let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
+        let guilty = picker.failed(piece);
+        self.blocks_freed = true;
+        for culprit in guilty.into_iter().filter_map(|who| self.culprit(who)).collect::<Vec<_>>() {
+            self.punish(now, culprit);
+        }
+        if self.phase == super::Phase::Finishing {
+            self.phase = super::Phase::Downloading;
+        }
+    }
+
+    fn culprit(&self, who: Sender) -> Option<Culprit> {
+        match who {
+            Sender::WebSeed(seed) => Some(Culprit::WebSeed(seed)),
+            Sender::Peer(peer) => {
+                let here = self.peers.get(peer).map(|slot| slot.address.ip().to_canonical());
+                let left = || self.blame.left.iter().find(|(left, _)| *left == peer).map(|(_, ip)| *ip);
+                here.or_else(left).map(Culprit::Host)
+            }
+        }
+    }
+
+    /// Nothing more is taken from whoever sent wrong bytes.
+    fn punish(&mut self, now: Instant, culprit: Culprit) {
+        match culprit {
+            Culprit::WebSeed(seed) => self.with_seed(seed, |seed| seed.condemn(now)),
+            Culprit::Host(ip) => self.ban_host(now, ip),
+        }
+    }
+
+    fn ban_host(&mut self, now: Instant, ip: IpAddr) {
+        tracing::debug!("a peer sent wrong bytes and is banned");
+        self.candidates.ban(now, ip);
+        let of_host = self.peers.iter().filter(|(_, slot)| slot.address.ip().to_canonical() == ip);
+        for peer in of_host.map(|(peer, _)| peer).collect::<Vec<_>>() {
+            self.ban_peer(now, peer);
+        }
+    }
+}
+
+/// More wrong pieces at once mean that most peers lie; those beyond it are fetched again without a trial.
+const MAX_EXAMS: usize = 16;
+/// Peers that left: more do not leave while one piece is fetched.
+const MAX_LEFT: usize = 256;
+/// Bytes that are in memory to be digested; whole blocks.
+const READ_AT_ONCE: u32 = 64 * BLOCK_LEN;
