@@ -127,11 +127,6 @@ pub(crate) struct GetArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) transfer: TransferArgs,
-    #[command(flatten)]
-    pub(crate) show: ShowArgs,
-    // Last, because its heading is that of all after it.
-    #[command(flatten)]
     pub(crate) swarm: SwarmArgs,
     /// Torrents: fetch pieces in order
     #[arg(long)]
@@ -139,6 +134,10 @@ pub(crate) struct GetArgs {
     /// Torrents: the files to fetch, by their numbers as `show` has them: 0,2,5-7
     #[arg(long, value_name = "IDX,..", value_parser = parse_selection)]
     pub(crate) select_file: Option<Selection>,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
 }
 
 /// `gosh-dl seed`
@@ -154,6 +153,8 @@ pub(crate) struct SeedArgs {
     /// than each piece once
     #[arg(long)]
     pub(crate) super_seed: bool,
+    #[command(flatten)]
+    pub(crate) swarm: SwarmArgs,
     /// What drives the engine: tokio or smol
     #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) runtime: Runtime,
@@ -163,9 +164,6 @@ pub(crate) struct SeedArgs {
     /// Log to standard error; twice and thrice for more
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    // Last, because its heading is that of all after it.
-    #[command(flatten)]
-    pub(crate) swarm: SwarmArgs,
 }
 
 /// `gosh-dl create`
@@ -207,7 +205,7 @@ pub(crate) struct SwarmArgs {
     /// A peer to connect to (repeatable)
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) peer: Vec<SocketAddr>,
-    /// Exchange no addresses with peers: neither tell them of each other nor listen
+    /// Do not tell peers of each other
     #[arg(long)]
     pub(crate) no_pex: bool,
     /// Do not take part in the DHT (there is none yet)
@@ -438,8 +436,7 @@ are options of the file above (out=, dir=, checksum=, header=, referer=, user-ag
 
 JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed, \"id\", \"url\", \
 \"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while unknown; with \
-failed also \"error\", \"kind\", \"retryable\". Torrents have also \"state\", \"peers\", \"seeders\", \"availability\" \
-(whole copies that the peers have together), \"upload_speed\", \"downloaded\", \"uploaded\", \"ratio\".
+failed also \"error\", \"kind\", \"retryable\".
 
 Rates and sizes: K, M and G are powers of 1024.
 

@@ -12,10 +12,12 @@
 //! # }
 //! ```
 
+mod reader;
 mod smol_runtime;
 
 pub use gosh_dl_redb::RedbStore;
 pub use gosh_dl_runtime::face::*;
+pub use reader::DownloadReader;
 pub use smol_runtime::Smol;
 
 use gosh_dl_runtime::{Runtime as _, Task as _, drive};
@@ -54,6 +56,17 @@ impl DownloadEngine {
     /// As [`new`](Self::new).
     pub async fn with_store(config: EngineConfig, store: Box<dyn Store>) -> Result<Arc<Self>> {
         Ok(Self::launch(config, Some(store))?.0)
+    }
+
+    /// Reads a file of a torrent that runs, by its number, while it is fetched: what is read comes first, with a window
+    /// ahead of it that follows how fast it is read, and only bytes whose hash is right. Dropping the reader ends that.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for a download that is no torrent or whose metainfo has
+    /// not come yet; [`EngineError::InvalidInput`] for a file that it does not have.
+    pub fn open_reader(&self, id: DownloadId, file: usize) -> Result<DownloadReader> {
+        self.handle.open_reader(id, file).map(DownloadReader)
     }
 
     /// As [`with_store`](Self::with_store), with a stream of everything that happens from the very first: a download that

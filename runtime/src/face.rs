@@ -1,6 +1,6 @@
 //! The names that every driver crate offers, beside its own `DownloadEngine` and its stores.
 
-pub use crate::{EventStream, Handle};
+pub use crate::{EventStream, FileReader, Handle};
 pub use gosh_dl_core::base::disk::{AllocationMode, Digest, HashAlgorithm};
 pub use gosh_dl_core::base::store::{MemoryStore, Record, Store, StoreError, StoreOp, Table};
 pub use gosh_dl_core::download::{

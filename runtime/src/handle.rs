@@ -2,6 +2,7 @@
 
 use crate::driver::{Driver, Shared, check_certificates, start};
 use crate::events::EventStream;
+use crate::reader::FileReader;
 use bytes::Bytes;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::Store;
@@ -319,6 +320,16 @@ impl Handle {
     /// Where peers reach this side, once it listens.
     pub fn listen_port(&self) -> Option<u16> {
         self.shared.view(|engine, _| engine.listen_port())
+    }
+
+    /// Reads a file of a torrent that runs, by its number, while it is fetched: what is read comes first.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for a download that is no torrent or whose metainfo has
+    /// not come yet; [`EngineError::InvalidInput`] for a file that it does not have.
+    pub fn open_reader(&self, id: DownloadId, file: usize) -> Result<FileReader> {
+        FileReader::open(Arc::clone(&self.shared), id, file)
     }
 
     /// Stops everything and records what arrived; what ran goes on at the next start. Takes five seconds at most,

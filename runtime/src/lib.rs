@@ -17,6 +17,7 @@ mod links;
 mod listeners;
 pub mod names;
 mod outgoing;
+mod reader;
 pub mod recording;
 mod runtime;
 pub mod store_thread;
@@ -28,6 +29,7 @@ pub use handle::Handle;
 pub use inbox::Inbox;
 pub use link::{Link, LinkContext, LinkOrders, Socket, receive_into};
 pub use links::{Links, drive};
+pub use reader::FileReader;
 pub use runtime::{
     Datagrams, Direction, Listener, Runtime, Task, Timer, begin_connect, send_file_part, send_more,
 };

@@ -209,6 +209,8 @@ pub enum Output {
 pub enum Answer {
     /// It is done.
     Done,
+    /// Bytes of a file.
+    Data(Bytes),
     /// The report of a verification or a repair.
     Verified(super::VerifyReport),
 }

@@ -529,7 +529,7 @@ impl Engine {
         self.by_id.get(&id).copied().ok_or_else(|| EngineError::NotFound(id.to_string()))
     }
 
-    fn entry_or_reply(&mut self, id: DownloadId, reply: Token) -> Option<EntryKey> {
+    pub(super) fn entry_or_reply(&mut self, id: DownloadId, reply: Token) -> Option<EntryKey> {
         match self.check_open().and_then(|()| self.key_of(id)) {
             Ok(key) => Some(key),
             Err(error) => {

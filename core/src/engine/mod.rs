@@ -14,6 +14,7 @@ mod lifecycle;
 mod links;
 pub mod machine;
 pub(crate) mod queue;
+mod reading;
 pub mod record;
 pub mod recording;
 mod routing;

@@ -10,6 +10,7 @@ use crate::world::{Truth, World};
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
+use gosh_dl_core::download::torrent::ReadRequest;
 use gosh_dl_core::download::torrent::announcer::TrackerStatus;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use gosh_dl_core::engine::recording::RecordedEngine;
@@ -151,6 +152,22 @@ impl World {
         let result = self.engine_mut().set_file_priorities(now, id, priorities);
         self.finish_command();
         result
+    }
+
+    /// Begins to read a file of a torrent; [`reply`](Self::reply) has the bytes when they are there.
+    pub fn read_begin(&mut self, id: DownloadId, request: ReadRequest) -> Token {
+        let (now, token) = (self.engine_now(), self.token(format_args!("read {id} {request:?}")));
+        self.engine_mut().read(now, id, request, token);
+        self.finish_command();
+        token
+    }
+
+    /// Lets a reader go.
+    pub fn close_reader(&mut self, id: DownloadId, reader: u64) {
+        let now = self.engine_now();
+        self.trace.note(self.now, format_args!("** close reader {reader} of {id}"));
+        self.engine_mut().close_reader(now, id, reader);
+        self.finish_command();
     }
 
     /// Changes a download's place in the queue.

@@ -24,6 +24,7 @@ mod plan;
 mod priorities;
 mod reach;
 pub mod readers;
+mod reading;
 mod routing;
 pub mod super_seed;
 mod trackers;
@@ -37,6 +38,7 @@ pub use self::files::FilesSaved;
 pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
 pub use self::priorities::file_priorities;
 pub use self::reach::ReachError;
+pub use self::reading::{ReadError, ReadRequest};
 pub use self::trail::RedirectError;
 pub use self::views::PeerView;
 pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
@@ -131,6 +133,13 @@ pub enum Output {
     },
     /// All that is wanted is verified, synced and under its final names. Seeding follows, or the end.
     Completed,
+    /// What [`Torrent::read`] asked for is here, or will not be.
+    ReadDone {
+        /// As it was given.
+        reply: u64,
+        /// The bytes.
+        result: Result<Bytes, ReadError>,
+    },
     /// It is over; nothing follows.
     Ended(End),
 }
@@ -183,6 +192,7 @@ pub struct Torrent {
     uploads: upload::Uploads,
     reads: upload::Reads,
     blame: blame::Blame,
+    reading: reading::Reading,
     touched: VecDeque<Child>,
     /// Peers with small messages that wait to leave together.
     unflushed: VecDeque<PeerKey>,
@@ -291,6 +301,7 @@ impl Torrent {
             uploads: upload::Uploads::default(),
             reads: upload::Reads::default(),
             blame: blame::Blame::default(),
+            reading: reading::Reading::default(),
             touched: VecDeque::new(),
             unflushed: VecDeque::new(),
             hungry: VecDeque::new(),

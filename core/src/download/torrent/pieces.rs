@@ -80,6 +80,8 @@ impl Torrent {
         picker.set_sequential(self.plan.sequential);
         content.picker = Some(picker);
         self.prioritize();
+        self.urge(now);
+        self.serve_readers(now);
         let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
         let whole = picker.is_some_and(Picker::is_complete);
         if self.stop.is_some() {
@@ -118,6 +120,7 @@ impl Torrent {
                 self.touch_peer(peer);
             }
         }
+        self.serve_readers(now);
         if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
             self.phase = Phase::Finishing;
             self.rest_seeds(now);

@@ -84,6 +84,7 @@ impl Torrent {
         self.close_peers(now);
         self.rest_seeds(now);
         self.uploads.clear();
+        self.stop_readers();
         if self.announced == Announced::Started {
             self.announced = Announced::Leaving;
             self.tell_totals();

@@ -87,6 +87,9 @@ impl Torrent {
 
     /// The bytes of a block are here, or cannot be read.
     pub(super) fn on_read(&mut self, now: Instant, token: u64, result: Result<Bytes, DiskError>) {
+        if self.on_reader_read(now, token, &result) {
+            return;
+        }
         let Some((peer, block)) = self.reads.under_way.remove(&token) else {
             return self.on_evidence(now, token, result);
         };

@@ -3,6 +3,7 @@
 use super::fields::{Field, Source, choice};
 use super::{RecordingError, payload, redact};
 use crate::base::{Instant, LinkInput};
+use crate::download::torrent::ReadRequest;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use crate::engine::{Engine, EngineConfig, Input, Token};
 use bytes::Bytes;
@@ -64,6 +65,22 @@ pub enum Call {
         id: DownloadId,
         /// The files and how much they are wanted.
         priorities: Vec<(usize, FilePriority)>,
+    },
+    /// [`Engine::read`]
+    Read {
+        /// Which.
+        id: DownloadId,
+        /// What.
+        request: ReadRequest,
+        /// Whom to answer.
+        reply: Token,
+    },
+    /// [`Engine::close_reader`]
+    CloseReader {
+        /// Which.
+        id: DownloadId,
+        /// Who.
+        reader: u64,
     },
     /// [`Engine::scrape`]
     Scrape {
@@ -148,6 +165,8 @@ impl Call {
             Self::SetFilePriorities { id, priorities } => {
                 drop(engine.set_file_priorities(now, id, &priorities));
             }
+            Self::Read { id, request, reply } => engine.read(now, id, request, reply),
+            Self::CloseReader { id, reader } => engine.close_reader(now, id, reader),
             Self::Scrape { id } => drop(engine.scrape(now, id)),
             Self::Reannounce { id } => drop(engine.force_reannounce(now, id)),
             Self::Pause { id, reply } => engine.pause(now, id, reply),
@@ -219,6 +238,8 @@ choice!(Call {
     16 => Reannounce { id },
     24 => Scrape { id },
     25 => SetFilePriorities { id, priorities },
+    26 => Read { id, request, reply },
+    27 => CloseReader { id, reader },
 });
 
 impl<T: Field> Field for Box<T> {

@@ -5,7 +5,7 @@ use super::{Call, redact};
 use crate::base::disk::{DiskOk, DiskOp, HashInput};
 use crate::base::store::{StoreOp, Table};
 use crate::base::{LinkInput, LinkOutput};
-use crate::engine::{Input, Output};
+use crate::engine::{Answer, Input, Output};
 use bytes::Bytes;
 
 /// A call in one line.
@@ -57,6 +57,9 @@ pub fn output_line(output: &Output) -> String {
             format!("store {} [{}]", batch.0, ops.join(", "))
         }
         Output::Datagram { socket, to, bytes } => format!("{socket:?} to {to}: {}", datagram(bytes)),
+        Output::Reply { token, result: Ok(Answer::Data(bytes)) } => {
+            format!("reply {} with {} bytes", token.0, bytes.len())
+        }
         Output::Note(note) => format!("note, {} bytes", note.len()),
         other => format!("{other:?}"),
     }

@@ -50,7 +50,7 @@ use super::error::Result;
 use super::{Engine, EngineConfig, EngineStart, Input, LinkKey, Output, Token};
 use crate::base::Instant;
 use crate::download::FilePriority;
-use crate::download::torrent::Lane;
+use crate::download::torrent::{Lane, ReadRequest};
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
 use crate::engine::machine::Who;
 use bytes::Bytes;
@@ -235,6 +235,18 @@ impl RecordedEngine {
     ) -> Result<()> {
         self.record(now, || Call::SetFilePriorities { id, priorities: priorities.to_vec() });
         self.engine.set_file_priorities(now, id, priorities)
+    }
+
+    /// [`Engine::read`]
+    pub fn read(&mut self, now: Instant, id: DownloadId, request: ReadRequest, reply: Token) {
+        self.record(now, || Call::Read { id, request, reply });
+        self.engine.read(now, id, request, reply);
+    }
+
+    /// [`Engine::close_reader`]
+    pub fn close_reader(&mut self, now: Instant, id: DownloadId, reader: u64) {
+        self.record(now, || Call::CloseReader { id, reader });
+        self.engine.close_reader(now, id, reader);
     }
 
     /// [`Engine::scrape`]

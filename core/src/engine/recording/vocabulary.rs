@@ -9,6 +9,7 @@ use crate::base::disk::{
 use crate::base::link::{ArrivalKey, ListenerKey, UdpKey};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Key, LinkError, LinkInput, ResolveError, TlsError};
+use crate::download::torrent::ReadRequest;
 use crate::download::{
     ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, FilePriority, OnChange,
 };
@@ -32,6 +33,7 @@ newtype! {
 }
 
 record!(EngineStart { config, seed, unix_millis, boot_id, records, note });
+record!(ReadRequest { reader, file, offset, len });
 record!(EngineConfig {
     download_dir,
     max_concurrent_downloads,
