@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The side-by-side benchmarks: benches/run.sh [--quick] [--rounds N] [SECTION ...]
-# Sections: http tls capped files startup checksum resume runtimes stores micro picker decode leech seed many check; all of
+# Sections: http tls capped files startup checksum resume runtimes stores micro picker decode leech seed many check idle; all of
 # them where none is named. Those of torrents want up to 4 GiB of memory for their files.
 set -euo pipefail
 cd "$(dirname "$0")/.."

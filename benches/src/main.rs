@@ -4,6 +4,7 @@
 mod contender;
 mod decode;
 mod embedder;
+mod idle;
 mod limit;
 mod measure;
 mod micro;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 /// The sections, in the order they run.
-pub(crate) const SECTIONS: [&str; 16] = [
+pub(crate) const SECTIONS: [&str; 17] = [
     "http", "tls", "capped", "files", "startup", "checksum", "resume", "runtimes", "stores", "micro",
-    "picker", "decode", "leech", "seed", "many", "check",
+    "picker", "decode", "leech", "seed", "many", "check", "idle",
 ];
 
 /// What was asked on the command line.

@@ -40,6 +40,7 @@ pub(crate) fn run(plan: &Plan) {
             "leech" => crate::swarm::leech(plan),
             "seed" => crate::swarm::seed(plan),
             "many" => crate::swarm::many(plan),
+            "idle" => crate::idle::run(plan),
             "check" => crate::swarm::check(plan),
             _ => crate::micro::run(),
         }

@@ -2,13 +2,60 @@
 
 MODE is get (fetch, then end), seed (say when ready, then serve) or check (hash what is there, then end);
 STYLE is default, or tuned for throughput.
+
+Or: idle paused|seeding first|again DIR LISTEN, which adds many torrents, or finds them again; ends with its input.
 """
+import os
 import sys
 import time
 
 import libtorrent
 
 mode, style, torrent, path, listen, *peers = sys.argv[1:]
+
+
+def idle(state, first, path):
+    """Torrents that nothing happens to."""
+    with open("/proc/self/status") as status:
+        held = next(line for line in status if line.startswith("VmRSS")).split()[1]
+    print("base", held, flush=True)
+    flags = libtorrent.torrent_flags
+    kept = os.path.join(path, "kept")
+    os.makedirs(kept, exist_ok=True)
+    handles = []
+    for name in os.listdir(os.path.join(path, "torrents")):
+        if first:
+            params = libtorrent.add_torrent_params()
+            params.ti = libtorrent.torrent_info(os.path.join(path, "torrents", name))
+            params.save_path = os.path.join(path, "files")
+        else:
+            with open(os.path.join(kept, name), "rb") as file:
+                params = libtorrent.read_resume_data(file.read())
+        params.flags &= ~flags.auto_managed
+        if state == "paused":
+            params.flags |= flags.paused
+        else:
+            params.flags &= ~flags.paused
+        handles.append((name, session.add_torrent(params)))
+    for _, handle in handles:
+        while state == "seeding" and not handle.status().is_seeding:
+            time.sleep(0.002)
+    print("ready", flush=True)
+    sys.stdin.read()
+    if not first:
+        return
+    for name, handle in handles:
+        handle.save_resume_data(libtorrent.save_resume_flags_t.save_info_dict)
+        saved = None
+        while saved is None:
+            session.wait_for_alert(1000)
+            alerts = session.pop_alerts()
+            kinds = [alert for alert in alerts if isinstance(alert, libtorrent.save_resume_data_alert)]
+            saved = kinds[0] if kinds else None
+        with open(os.path.join(kept, name), "wb") as file:
+            file.write(libtorrent.write_resume_data_buf(saved.params))
+
+
 settings = {
     "listen_interfaces": listen,
     "enable_dht": False,
@@ -47,7 +94,12 @@ if style == "tuned":
         "allowed_fast_set_size": 0,
         "no_atime_storage": True,
     }
+if mode == "idle":
+    settings |= {"active_limit": 5000, "active_seeds": 5000, "alert_mask": libtorrent.alert.category_t.storage_notification}
 session = libtorrent.session(settings)
+if mode == "idle":
+    idle(style, torrent == "first", path)
+    sys.exit(0)
 params = libtorrent.add_torrent_params()
 params.ti = libtorrent.torrent_info(torrent)
 params.save_path = path

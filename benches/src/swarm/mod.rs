@@ -1,7 +1,7 @@
 //! BitTorrent: fetching from one peer and from many, seeding, and checking what is there.
 
 mod bare;
-mod programs;
+pub(crate) mod programs;
 mod stage;
 mod tracker;
 
@@ -27,6 +27,7 @@ pub(crate) fn play(word: &str, rest: &[String]) -> bool {
         ("bare-leech", [torrent, peer, out]) => {
             bare::leech(torrent.as_ref(), peer.parse().expect("an address"), out.as_ref());
         }
+        ("idle", [mode, time, dir, listen]) => crate::idle::ours(mode, time, dir.as_ref(), listen),
         _ => return false,
     }
     true
