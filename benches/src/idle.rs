@@ -51,7 +51,7 @@ pub(crate) fn run(plan: &Plan) {
             let mut ready: Vec<_> = again.iter().map(|figures| figures.ready).collect();
             ready.sort();
             let each = |figures: &Figures| {
-                format!("{:.1}", figures.held.saturating_sub(figures.base) as f64 / 1024.0 / TORRENTS as f64)
+                format!("{:.1}", figures.held.saturating_sub(first.base) as f64 / 1024.0 / TORRENTS as f64)
             };
             rows.push(vec![
                 format!("{} {mode}", program.name()),

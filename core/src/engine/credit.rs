@@ -6,6 +6,7 @@ use super::flow::{Held, Round, Share};
 use super::io::Output;
 use super::machine::{CHECKPOINT_EVERY, Engine};
 use super::record::Note;
+use super::status::DownloadState;
 use crate::base::Instant;
 use crate::base::disk::FileIdentity;
 use crate::download::http::SlotKey;
@@ -196,12 +197,16 @@ impl Engine {
     pub(super) fn report_progress(&mut self, now: Instant, key: EntryKey) {
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.state.is_active()) else { return };
         let (id, progress) = (entry.id, entry.progress(now));
+        let moves = progress.download_speed + progress.upload_speed > 0 || progress.connections > 0;
+        entry.quiet = entry.state == DownloadState::Seeding && !moves;
+        if !entry.quiet {
+            self.progress_due.set(key, Some(now + PROGRESS_EVERY));
+        }
         self.outputs.push_back(Output::Event(DownloadEvent::Progress { id, progress }));
-        self.progress_due.set(key, Some(now + PROGRESS_EVERY));
     }
 }
 
-/// How often progress is reported, per download.
+/// How often progress is reported, per download; not of one that is seeded to nobody, where nothing happens.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How often what was written is noted for the case that this process is killed.
 pub(super) const NOTE_EVERY: Duration = Duration::from_millis(50);

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) touched: bool,
     /// Whether it is among the hungry.
     pub(super) hungry: bool,
+    /// Whether no progress is reported until something happens to it.
+    pub(super) quiet: bool,
     /// Whether it is among those that have something to send.
     pub(super) uploading: bool,
     /// Bytes of memory that are spoken for because of it.

@@ -470,6 +470,7 @@ impl Engine {
             delete_files: false,
             touched: false,
             hungry: false,
+            quiet: false,
             uploading: false,
             used: 0,
             turn: 0,

@@ -318,6 +318,9 @@ impl Engine {
     pub(super) fn drain_entry(&mut self, now: Instant, key: EntryKey) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.touched = false;
+            if core::mem::take(&mut entry.quiet) && entry.running.is_some() {
+                self.progress_due.set(key, Some(now + PROGRESS_EVERY));
+            }
         }
         while let Some(entry) = self.entries.get_mut(key) {
             match &mut entry.running {

@@ -92,6 +92,20 @@ fn a_seed_whose_disk_lies_spoils_nothing() {
 }
 
 #[test]
+fn a_seed_does_next_to_nothing_until_somebody_comes() {
+    let mut world = World::new(12);
+    let (seed, _) = join(&mut world, 1, true, &[]);
+    world.run_for(Duration::from_secs(30));
+    let (steps, events) = (world.steps(), world.station(seed).events.len());
+    world.run_for(Duration::from_secs(600));
+    assert!(world.steps() - steps <= 30, "{} steps", world.steps() - steps);
+    assert!(world.station(seed).events.len() - events <= 30, "progress where there is none");
+    let (leecher, _) = join(&mut world, 2, false, &[1]);
+    assert!(world.run_until(|world| is_done(world, leecher), Duration::from_secs(10)), "{}", world.report());
+    assert_same(&world, leecher);
+}
+
+#[test]
 fn all_torrents_together_keep_to_the_limit_of_connections() {
     let mut world = World::new(8);
     (1..6).for_each(|number| _ = join(&mut world, number, true, &[]));

@@ -68,7 +68,13 @@ impl Torrent {
             self.announcer.want_peers(now);
             self.touched.push_back(Child::Announcer);
         }
-        self.deadlines.set(Timer::Connect, Some(now + CONNECT_EVERY));
+        let (soon, late) = (now + CONNECT_EVERY, now + LOOK_AROUND_EVERY);
+        let next = match self.candidates.next_at() {
+            Some(at) if self.peers.is_empty() => at.clamp(soon, late),
+            None if self.peers.is_empty() && self.candidates.is_empty() => late,
+            _ => soon,
+        };
+        self.deadlines.set(Timer::Connect, Some(next));
     }
 
     /// Whether somebody could be of use: while it is fetched, and while others may fetch from here.
@@ -138,6 +144,9 @@ impl Torrent {
             pex: PexCursor::default(),
             listens_at: None,
         });
+        if self.peers.len() == 1 {
+            self.watch_peers(now);
+        }
         self.touch_peer(peer);
         self.feed_peer(peer);
         peer
@@ -443,7 +452,8 @@ impl Torrent {
             self.release(peer, &owed);
             self.touch_peer(peer);
         }
-        self.deadlines.set(Timer::Requests, Some(now + LOOK_FOR_STALLED_EVERY));
+        let next = (!self.peers.is_empty()).then_some(now + LOOK_FOR_STALLED_EVERY);
+        self.deadlines.set(Timer::Requests, next);
     }
 
     // ----- credit ----------------------------------------------------------------------------------------------------
@@ -521,6 +531,8 @@ const MAX_DIALLING: usize = 20;
 const INCOMING_RESERVE: usize = 10;
 /// How often new peers are looked for.
 const CONNECT_EVERY: Duration = Duration::from_secs(2);
+/// How often somebody is looked for where nobody is known; whoever is heard of is connected to at once.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// A place that has become free is filled after this time, so that a mass of losses makes no storm.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// How often peers that owe blocks are looked at.

@@ -19,11 +19,17 @@ impl Torrent {
             self.touched.push_back(Child::Announcer);
         }
         self.deadlines.set(Timer::Connect, Some(now));
+        self.watch_peers(now);
+    }
+
+    /// What is looked at now and then while there are peers begins with the first of them.
+    pub(super) fn watch_peers(&mut self, now: Instant) {
         self.deadlines.set(Timer::Choke, Some(now + FIRST_CHOKE));
         self.deadlines.set(Timer::Requests, Some(now + FIRST_CHOKE));
         if self.plan.pex {
             self.deadlines.set(Timer::Pex, Some(now + PEX_EVERY));
         }
+        self.deadlines.set(Timer::Goal, self.goal_at().map(|at| at.max(now)));
     }
 
     /// What the next announce says.
@@ -79,7 +85,7 @@ impl Torrent {
 
     /// Tells peers of each other.
     pub(super) fn tell_peers(&mut self, now: Instant) {
-        if self.config.private || self.stop.is_some() {
+        if self.config.private || self.stop.is_some() || self.peers.is_empty() {
             self.deadlines.set(Timer::Pex, None);
             return;
         }
@@ -117,7 +123,8 @@ impl Torrent {
     pub(super) fn goal_at(&self) -> Option<Instant> {
         let since = self.seeding_since.filter(|_| self.phase == Phase::Seeding)?;
         let by_time = self.plan.goal.time.map(|time| since + time.saturating_sub(self.start.seeded));
-        let by_ratio = self.plan.goal.ratio.map(|_| since + GOAL_EVERY);
+        // Nothing is given back where nobody is.
+        let by_ratio = self.plan.goal.ratio.filter(|_| !self.peers.is_empty()).map(|_| since + GOAL_EVERY);
         by_time.into_iter().chain(by_ratio).min()
     }
 }

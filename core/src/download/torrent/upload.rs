@@ -181,7 +181,7 @@ impl Torrent {
             }
             self.touch_peer(peer.key);
         }
-        let next = if self.stop.is_none() { Some(now + CHOKE_EVERY) } else { None };
+        let next = if self.stop.is_none() && !self.peers.is_empty() { Some(now + CHOKE_EVERY) } else { None };
         self.deadlines.set(Timer::Choke, next);
     }
 }

@@ -130,6 +130,7 @@ impl Assembly {
 
 impl TorrentFiles {
     pub(super) fn take_block(&mut self, now: Instant, block: Block, data: BlockData) {
+        self.in_use = true;
         let grid = self.plan.layout.grid();
         let is_whole =
             grid.block(block.piece, block.number()) == Some(block) && data.len() == block.len as usize;

@@ -555,6 +555,7 @@ impl TorrentFiles {
 
     /// Closes everything that can be.
     pub(super) fn close_all(&mut self) {
+        self.in_use = false;
         self.handles.all_open().into_iter().for_each(|slot| self.close_file(slot));
         while let Some(dir) = self.folders.evict(0) {
             self.emit_release(DiskOp::CloseDir { dir });

@@ -100,6 +100,8 @@ pub struct TorrentFiles {
     dropping_parts: bool,
     /// Whether what was written survives the death of this process.
     is_local: bool,
+    /// Whether blocks were written, read or served since all files were closed.
+    in_use: bool,
     idle_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
@@ -209,6 +211,7 @@ impl TorrentFiles {
             recording: false,
             dropping_parts: false,
             is_local: true,
+            in_use: false,
             idle_at: None,
             outputs: VecDeque::new(),
         }
@@ -462,6 +465,11 @@ impl TorrentFiles {
         let is_open = self.handles.any_open() || self.folders.any_open();
         let is_idle = is_open && self.ops.is_empty() && self.pieces.is_empty() && self.handles.pinned == 0;
         match self.phase {
+            // Of a thousand torrents that are only checked not a thousand files are open.
+            Phase::Ready if is_idle && !self.in_use && !self.needs_sync() => {
+                self.idle_at = None;
+                self.close_all();
+            }
             Phase::Ready if is_idle => _ = self.idle_at.get_or_insert(self.now + IDLE),
             _ => self.idle_at = None,
         }

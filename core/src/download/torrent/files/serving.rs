@@ -32,6 +32,7 @@ pub(super) struct Serving {
 
 impl TorrentFiles {
     pub(super) fn begin_read(&mut self, token: u64, block: Block, unproved: bool) {
+        self.in_use = true;
         if !self.can_read(block, unproved) {
             let result = Err(DiskErrorKind::NotFound.into());
             self.outputs.push_back(Output::Read { token, result });
@@ -89,6 +90,7 @@ impl TorrentFiles {
     }
 
     pub(super) fn begin_serve(&mut self, token: u64, block: Block) {
+        self.in_use = true;
         let begin = u64::from(block.begin);
         let places = match self.can_read(block, false) {
             true => self.places(block.piece, begin..begin + u64::from(block.len)),

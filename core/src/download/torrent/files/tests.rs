@@ -265,6 +265,25 @@ fn what_is_no_block_or_came_before_is_dropped() {
 }
 
 #[test]
+fn what_was_only_checked_is_closed_as_soon_as_it_is_durable() {
+    let mut world = world();
+    world.start();
+    world.settle();
+    world.give_all();
+    world.run();
+    let plan = world.torrent.plan();
+    world.stored = None;
+    world.restart(plan, false);
+    world.start();
+    world.settle();
+    world.files.checkpoint(world.now);
+    world.drain();
+    world.settle();
+    assert!(world.files.have().is_full() && world.disk.bytes_read > 0, "it was checked");
+    assert_eq!((world.disk.open_count(), world.files.poll_timeout()), (0, None));
+}
+
+#[test]
 fn an_earlier_life_is_taken_over_without_hashing() {
     let mut world = world();
     world.start();
