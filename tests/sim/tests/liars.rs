@@ -43,7 +43,7 @@ fn is_done(world: &World, id: NodeId) -> bool {
 }
 
 /// Who was connected at each look until the leecher had everything. The liar's blocks at `wrong` are not right.
-/// Says too whether something was fetched twice.
+/// Says too whether a whole piece was fetched twice.
 fn play(seed: u64, wrong: &[u64]) -> (Vec<BTreeSet<u8>>, bool) {
     let mut world = World::new(seed);
     for number in 1..=5 {
@@ -82,18 +82,21 @@ fn play(seed: u64, wrong: &[u64]) -> (Vec<BTreeSet<u8>>, bool) {
     let look =
         |engine: &mut Engine, now, _| engine.status(now, download).and_then(|status| status.torrent_info);
     let downloaded = world.command(leecher, look).1.expect("it is a torrent").downloaded;
-    (looks, downloaded > LEN)
+    // What was asked of two in the end is less.
+    (looks, downloaded >= LEN + 64 * BLOCK)
 }
 
-fn assert_only_the_liar_went(looks: &[BTreeSet<u8>]) {
+/// Says whether the liar was thrown out before the end: its piece may be the last to come again.
+fn assert_only_the_liar_went(looks: &[BTreeSet<u8>]) -> bool {
     let all = looks.iter().position(|peers| peers.len() == 5).expect("all five were there");
     let met = &looks[all..];
     let honest = |peers: &BTreeSet<u8>| (1..=5).filter(|number| *number != LIAR).all(|n| peers.contains(&n));
     // Whoever has everything is parted with in the end.
     let met = &met[..met.iter().rposition(honest).map_or(0, |last| last + 1)];
     assert!(met.iter().all(honest), "an honest peer went");
-    let gone = met.iter().position(|peers| !peers.contains(&LIAR)).expect("the liar is thrown out");
+    let Some(gone) = met.iter().position(|peers| !peers.contains(&LIAR)) else { return false };
     assert!(met[gone..].iter().all(|peers| !peers.contains(&LIAR)), "the liar came back");
+    true
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn a_liar_that_lies_always_is_thrown_out_and_nobody_else() {
     let wrong: Vec<u64> = (0..LEN / BLOCK).collect();
     for seed in 0..2 {
         let (looks, _) = play(seed, &wrong);
-        assert_only_the_liar_went(&looks);
+        assert!(assert_only_the_liar_went(&looks), "the liar is thrown out");
     }
 }
 
@@ -112,8 +115,7 @@ fn a_liar_that_lied_in_one_piece_is_found_by_its_blocks() {
     for seed in 0..6 {
         // The piece may have come from the others.
         let (looks, twice) = play(seed, &wrong);
-        if twice {
-            assert_only_the_liar_went(&looks);
+        if twice && assert_only_the_liar_went(&looks) {
             found += 1;
         }
     }
