@@ -327,7 +327,8 @@ impl Ear {
             let said = after(names, name).and_then(|id| u8::try_from(id).ok());
             *id = said.unwrap_or(*id);
         }
-        self.request_queue = after(body, b"4:reqq").unwrap_or(self.request_queue);
+        // Who says that it keeps none could never be asked, so one at a time is right.
+        self.request_queue = after(body, b"4:reqq").map_or(self.request_queue, |queue| queue.max(1));
     }
 }
 

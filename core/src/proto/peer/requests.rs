@@ -44,9 +44,10 @@ impl Requests {
 
     /// Notes a request; `false` where there are `limit` already.
     pub(super) fn ask(&mut self, now: Instant, block: Block, limit: usize) -> bool {
-        if self.queue.len() >= limit && !self.forget_withdrawn() {
+        if self.live >= limit {
             return false;
         }
+        self.forget_withdrawn(limit - 1);
         if self.live == 0 {
             self.owing_since = now;
         }
@@ -151,12 +152,15 @@ impl Requests {
         lost
     }
 
-    /// Makes room by the oldest withdrawn request that a peer has not answered, although it should.
-    fn forget_withdrawn(&mut self) -> bool {
-        let oldest = self.queue.iter().position(|asked| asked.withdrawn);
-        let forgotten = oldest.and_then(|at| self.queue.remove(at)).is_some();
-        self.tolerated = self.tolerated.saturating_add(u32::from(forgotten));
-        forgotten
+    /// Forgets the oldest withdrawn requests that a peer has not answered, although it should, until so many are left.
+    fn forget_withdrawn(&mut self, left: usize) {
+        let mut excess = self.queue.len().saturating_sub(left);
+        self.queue.retain(|asked| {
+            let goes = asked.withdrawn && excess > 0;
+            excess -= usize::from(goes);
+            self.tolerated = self.tolerated.saturating_add(u32::from(goes));
+            !goes
+        });
     }
 }
 
@@ -242,5 +246,13 @@ mod tests {
         // Its answer comes after all.
         assert_eq!(requests.on_reject(block(5)), Answered::Withdrawn);
         assert_eq!(requests.live_count(), 100);
+    }
+    #[test]
+    fn a_peer_that_keeps_fewer_than_before_is_asked_for_no_more_than_that() {
+        let mut requests = requests(0..4);
+        assert!(requests.withdraw(block(1), true));
+        assert!(!requests.ask(Instant::ZERO, block(9), 2) && !requests.ask(Instant::ZERO, block(9), 3));
+        assert!(requests.ask(Instant::ZERO, block(9), 4));
+        assert_eq!(live(&requests), [0, 2, 3, 9]);
     }
 }
