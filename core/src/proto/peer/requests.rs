@@ -155,6 +155,9 @@ impl Requests {
     /// Forgets the oldest withdrawn requests that a peer has not answered, although it should, until so many are left.
     fn forget_withdrawn(&mut self, left: usize) {
         let mut excess = self.queue.len().saturating_sub(left);
+        if excess == 0 {
+            return;
+        }
         self.queue.retain(|asked| {
             let goes = asked.withdrawn && excess > 0;
             excess -= usize::from(goes);
