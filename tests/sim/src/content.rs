@@ -4,6 +4,7 @@ use crate::digest::Hasher;
 use bytes::{Bytes, BytesMut};
 use core::ops::Range;
 use gosh_dl_core::base::disk::{Digest, HashAlgorithm};
+use sha1::{Digest as _, Sha1};
 
 /// The bytes of one version of one resource.
 ///
@@ -65,6 +66,12 @@ impl Content {
         }
         let same = expected.iter().zip(bytes).take_while(|(a, b)| a == b).count();
         Some(offset + same as u64)
+    }
+
+    /// The hash of each piece of a torrent of this content alone; pieces are `piece_len` bytes long.
+    pub fn piece_hashes(&self, piece_len: u32) -> Vec<[u8; 20]> {
+        let starts = (0..self.len()).step_by(piece_len as usize);
+        starts.map(|start| Sha1::digest(self.slice(start..start + u64::from(piece_len))).into()).collect()
     }
 
     /// The digest of the whole.

@@ -61,6 +61,7 @@ pub mod station;
 pub mod store;
 pub mod swarm;
 pub mod trace;
+pub mod tracker;
 pub mod world;
 
 pub use actor::{Actor, Actors};
@@ -83,4 +84,5 @@ pub use request::{AskedRange, Request};
 pub use scripted_peer::{Conduct, ScriptedPeer};
 pub use station::Station;
 pub use store::{OnCrash, Store};
+pub use tracker::{Announced, Tracker, TrackerConduct};
 pub use world::World;

@@ -178,8 +178,8 @@ impl Tracker {
         let least = answer.min_interval.map(|least| least.min(MAX_INTERVAL));
         let interval = answer.interval.unwrap_or(DEFAULT_INTERVAL).clamp(MIN_INTERVAL, MAX_INTERVAL);
         let interval = interval.max(least.unwrap_or_default());
-        self.min_until = now + least.unwrap_or(SHORTEST);
-        self.eager_at = now + least.unwrap_or(interval.min(EAGER));
+        self.min_until = now + least.unwrap_or_default().max(SHORTEST);
+        self.eager_at = now + least.unwrap_or(interval.min(EAGER)).max(MIN_INTERVAL);
         interval
     }
 
@@ -310,6 +310,7 @@ mod tests {
         assert_eq!(interval(Some(1 << 31), None), (86400, 300, 10));
         assert_eq!(interval(Some(1800), Some(900)), (1800, 900, 900));
         assert_eq!(interval(Some(60), Some(900)), (900, 900, 900));
+        assert_eq!(interval(Some(1800), Some(1)), (1800, 60, 10));
         assert_eq!(interval(Some(60), Some(1 << 31)), (86400, 86400, 86400));
     }
 
