@@ -7,6 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use gosh_dl_core::base::disk::AllocationMode;
 use gosh_dl_core::download::{ConflictPolicy, DownloadPriority, ExpectedChecksum};
+use gosh_dl_core::wire::http::HttpUrl;
+use gosh_dl_core::wire::tracker::TrackerUrl;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -161,9 +163,8 @@ pub(crate) struct SeedArgs {
     /// Write everything that the engine is given to a file, for a report that can be repeated with gosh-dl replay
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) record: Option<PathBuf>,
-    /// Log to standard error; twice and thrice for more
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
 }
 
 /// `gosh-dl create`
@@ -179,10 +180,10 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     pub(crate) v1: bool,
     /// An announce URL; each further one is a tier of its own (repeatable)
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, value_parser = parse_tracker)]
     pub(crate) tracker: Vec<String>,
     /// A web server that has the files (repeatable)
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, value_parser = parse_web_seed)]
     pub(crate) web_seed: Vec<String>,
     /// The length of a piece, a power of two, e.g. 256K [default: by the size of the content]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
@@ -402,6 +403,14 @@ fn parse_selection(text: &str) -> Result<Selection, String> {
     Ok(Selection(files))
 }
 
+fn parse_tracker(text: &str) -> Result<String, String> {
+    TrackerUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn parse_web_seed(text: &str) -> Result<String, String> {
+    HttpUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 fn parse_ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok().filter(|ratio: &f64| ratio.is_finite() && *ratio >= 0.0);
     ratio.ok_or_else(|| "a ratio is a number of 0 or more, such as 1.5".to_owned())
@@ -434,9 +443,10 @@ const GET_NOTES: &str = "\
 Input files: one file a line; URLs separated by tabs on one line are mirrors of one file; lines that begin with a space \
 are options of the file above (out=, dir=, checksum=, header=, referer=, user-agent=); # begins a comment.
 
-JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed, \"id\", \"url\", \
-\"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while unknown; with \
-failed also \"error\", \"kind\", \"retryable\".
+JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed|warning|interrupted, \
+\"id\", \"url\", \"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while \
+unknown; with failed also \"error\", \"kind\", \"retryable\"; with warning also \"message\". Interrupted comes last, and \
+says what is kept.
 
 Rates and sizes: K, M and G are powers of 1024.
 

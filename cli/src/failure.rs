@@ -37,13 +37,17 @@ impl Failure {
 
 /// The line about a download that failed.
 pub(crate) fn line(url: &str, error: &EngineError) -> String {
-    let (url, message) = (text::url(url), error.to_string());
-    let message = text::escape(&message);
+    let url = text::url(url);
+    format!("{url}: {}; {}", why(&url, &error.to_string()), next_step(error))
+}
+
+/// What `message` says besides `url`, escaped.
+pub(crate) fn why(url: &str, message: &str) -> String {
+    let message = text::escape(message);
     // Many messages begin with the URL or its origin themselves; one that differs was redirected to, and stays.
     let is_said =
         |head: &str| url.strip_prefix(head).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let why = message.split_once(": ").filter(|(head, _)| is_said(head)).map_or(&*message, |(_, why)| why);
-    format!("{url}: {why}; {}", next_step(error))
+    message.split_once(": ").filter(|(head, _)| is_said(head)).map_or(&*message, |(_, why)| why).to_owned()
 }
 
 fn next_step(error: &EngineError) -> &'static str {

@@ -1,17 +1,20 @@
 //! `gosh-dl get`: new downloads, or those that the same command left unfinished.
 
+use crate::announced::{Announced, Announcement};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::run::{Job, Leave, run};
 use crate::settings::{Get, Request, Show, Source};
-use crate::state::{self, Announced, Found, Known, State};
+use crate::state::{self, Found, Known, State};
 use crate::text;
 use crate::watch::{Pending, Refused, go_on};
 use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus, EngineError, StorageErrorKind};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// What the state says about a request.
 #[derive(Debug)]
@@ -39,12 +42,12 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
         if is_kept { |path: &Path| Failure::state(path, &StoreError::InUse) } else { Failure::running };
     let mut state = State::open(&path, get.storage, blocked)?;
     let mut busy = HashMap::new();
+    let mut announcement = None;
     if !is_kept {
         let keys: Vec<_> = get.requests.iter().map(Request::key).collect();
         // Before looking at others: of two commands at once at least one must see the other.
-        state.announce(
-            keys.iter().map(|key| &**key).zip(get.requests.iter().map(|request| &*request.plain_url)),
-        );
+        let urls = get.requests.iter().map(|request| &*request.plain_url);
+        announcement = Some(Announcement::new(&state, keys.iter().map(|key| &**key).zip(urls)));
         busy = adopt(&mut state, keys);
     }
     let plans = plan(&get.requests, &state.downloads, busy, is_kept);
@@ -56,6 +59,7 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
             Plan::Add => new.push(request),
             Plan::GoOn(id) => {
                 state.ask_again(id, &request)?;
+                announcement.iter_mut().for_each(|told| told.identify(&request.key(), id));
                 old.extend(state.status(id).cloned());
             }
             Plan::Complete(id) => complete.extend(state.status(id).cloned()),
@@ -72,7 +76,7 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     // A recording is whole only if the engine ends in order.
     let at_once = CAN_REMOVE_OPEN && get.config.record.is_none();
     let job = Job { runtime: get.runtime, config: get.config, store, files, complete, show };
-    let begin = |engine: &Engine| begin(engine, refused, old, new);
+    let begin = |engine: &Engine| begin(engine, announcement, refused, old, new);
     let mut is_over = false;
     let at_end = |left: &[DownloadStatus]| {
         is_over = !is_kept && !left.iter().any(state::is_worth_keeping);
@@ -89,7 +93,14 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     result
 }
 
-fn begin(engine: &Engine, refused: Vec<Refused>, old: Vec<DownloadStatus>, new: Vec<Request>) -> Pending {
+fn begin(
+    engine: &Engine,
+    announcement: Option<Announcement>,
+    refused: Vec<Refused>,
+    old: Vec<DownloadStatus>,
+    new: Vec<Request>,
+) -> Pending {
+    let announcement = Rc::new(RefCell::new(announcement));
     let mut pending = Pending::new();
     for refused in refused {
         pending.spawn(std::future::ready(Err(refused)));
@@ -100,7 +111,14 @@ fn begin(engine: &Engine, refused: Vec<Refused>, old: Vec<DownloadStatus>, new: 
     // Tasks begin in the order of their spawning, so the queue has the order of the command; none waits for another's
     // record to be durable.
     for request in new {
-        pending.spawn(add(engine.clone(), request));
+        let (engine, announcement, key) = (engine.clone(), Rc::clone(&announcement), request.key());
+        pending.spawn(async move {
+            let added = add(engine, request).await;
+            if let (Ok(id), Some(told)) = (&added, &mut *announcement.borrow_mut()) {
+                told.identify(&key, *id);
+            }
+            added
+        });
     }
     pending
 }

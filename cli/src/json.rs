@@ -3,6 +3,7 @@
 use crate::text;
 use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus, EngineError};
 use serde::Serialize;
+use std::net::SocketAddr;
 
 /// One line of `get --json` and `resume --json`.
 #[derive(Serialize)]
@@ -18,7 +19,16 @@ struct EventLine<'a> {
     #[serde(flatten)]
     swarm: Option<SwarmFields>,
     #[serde(flatten)]
-    failure: Option<FailureFields<'a>>,
+    more: Option<More<'a>>,
+}
+
+/// What only some events have.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum More<'a> {
+    Failed(FailureFields<'a>),
+    Warning { message: &'a str },
+    Seeding { listen: String },
 }
 
 /// What only torrents have.
@@ -69,9 +79,12 @@ struct ListLine<'a> {
 /// A line of `list --json` about a state file whose records could not be read.
 #[derive(Serialize)]
 struct FileLine<'a> {
+    id: Option<String>,
     url: Option<&'a str>,
     state: &'a str,
     state_file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -84,8 +97,19 @@ pub(crate) fn event(event: &str, status: &DownloadStatus) -> String {
 /// The failure of a download.
 pub(crate) fn failed(status: &DownloadStatus, error: &EngineError, retryable: bool) -> String {
     let message = error.to_string();
-    let failure = Some(FailureFields { error: &message, kind: error.kind(), retryable });
-    line(&EventLine { failure, ..event_line("failed", status) })
+    let more = Some(More::Failed(FailureFields { error: &message, kind: error.kind(), retryable }));
+    line(&EventLine { more, ..event_line("failed", status) })
+}
+
+/// What a tracker or peer of a download has to say.
+pub(crate) fn warning(status: &DownloadStatus, message: &str) -> String {
+    line(&EventLine { more: Some(More::Warning { message }), ..event_line("warning", status) })
+}
+
+/// A torrent is served at that address.
+pub(crate) fn seeding(status: &DownloadStatus, listen: SocketAddr) -> String {
+    let more = Some(More::Seeding { listen: listen.to_string() });
+    line(&EventLine { more, ..event_line("seeding", status) })
 }
 
 /// The failure of a download that could not even be added.
@@ -115,9 +139,20 @@ pub(crate) fn listed(status: &DownloadStatus, state: &str, state_file: &str) -> 
     })
 }
 
-/// A state file of a list that is `state` ("running" or "unreadable").
-pub(crate) fn file(state: &str, state_file: &str, url: Option<&str>, error: Option<&str>) -> String {
-    line(&FileLine { url, state, state_file, error })
+/// What another process works on.
+pub(crate) fn running(
+    state_file: &str,
+    process: Option<u32>,
+    id: Option<String>,
+    url: Option<&str>,
+) -> String {
+    line(&FileLine { id, url, state: "running", state_file, process, error: None })
+}
+
+/// A state file of a list that cannot be read.
+pub(crate) fn unreadable(state_file: &str, error: &str) -> String {
+    let error = Some(error);
+    line(&FileLine { id: None, url: None, state: "unreadable", state_file, process: None, error })
 }
 
 fn event_line<'a>(event: &'a str, status: &'a DownloadStatus) -> EventLine<'a> {
@@ -131,7 +166,7 @@ fn event_line<'a>(event: &'a str, status: &'a DownloadStatus) -> EventLine<'a> {
         speed: status.progress.download_speed,
         connections: status.progress.connections,
         swarm: (status.kind != DownloadKind::Http).then(|| swarm_fields(status)),
-        failure: None,
+        more: None,
     }
 }
 
@@ -229,8 +264,8 @@ mod tests {
             "{line}"
         );
         assert_eq!(
-            file("running", "/s", None, None),
-            "{\"url\":null,\"state\":\"running\",\"state_file\":\"/s\"}"
+            running("/s", Some(7), None, None),
+            "{\"id\":null,\"url\":null,\"state\":\"running\",\"state_file\":\"/s\",\"process\":7}"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! The command line of gosh-dl: fetches files over many connections, and goes on where it stopped.
 
+mod announced;
 mod args;
 mod create;
 mod engine;
@@ -61,9 +62,9 @@ fn command(command: Command) -> Result<u8, Refusal> {
             Ok(block_on(settings.runtime, get::get(settings, Show::from(&args.show)))??)
         }
         Command::Seed(args) => {
-            log::start(args.verbose);
+            log::start(args.show.verbose);
             let settings = swarm::seed(&args).map_err(Refusal::Usage)?;
-            Ok(block_on(settings.runtime, seed::seed(settings))??)
+            Ok(block_on(settings.runtime, seed::seed(settings, Show::from(&args.show)))??)
         }
         Command::Show { torrent, json } => Ok(show::show(&torrent, json)?),
         Command::Create(args) => Ok(create::create(&args)?),

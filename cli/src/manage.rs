@@ -1,12 +1,13 @@
 //! `gosh-dl list`, `resume` and `cancel`: the downloads that earlier commands left.
 
+use crate::announced::{Announced, Announcement};
 use crate::args::{CancelArgs, ListArgs, ResumeArgs};
 use crate::engine::{Engine, Runtime};
 use crate::failure::{self, Failure};
 use crate::run::{Job, Leave, run};
 use crate::selection::Selection;
 use crate::settings::{self, Show, UsageError};
-use crate::state::{self, Announced, Found, Known, State};
+use crate::state::{self, Found, Known, State};
 use crate::storage::{self, Storage};
 use crate::watch::{self, Pending, go_on};
 use crate::{json, output, rate, tally, text};
@@ -37,15 +38,18 @@ struct Chosen {
 
 impl Chosen {
     fn announce(&self) {
-        let wanted = self.state.downloads.iter().filter(|known| self.ids.contains(&known.status.id));
-        self.state.announce(wanted.map(|known| (&*known.key, &*known.status.metadata.url)));
+        let all = self.state.downloads.iter();
+        let wanted: Vec<_> = all.filter(|known| self.ids.contains(&known.status.id)).collect();
+        let files = wanted.iter().map(|known| (&*known.key, &*known.status.metadata.url));
+        let mut announcement = Announcement::new(&self.state, files);
+        wanted.iter().for_each(|known| announcement.identify(&known.key, known.status.id));
     }
 }
 
 /// Prints what is not complete, and with `--state` what is.
 pub(crate) fn list(args: &ListArgs) -> Result<u8, Failure> {
     let mut code = 0;
-    let mut lines = 0;
+    let (mut lines, mut running) = (0, 0);
     for found in found(args.state.as_deref())? {
         match found {
             Found::Open(state) => {
@@ -63,12 +67,15 @@ pub(crate) fn list(args: &ListArgs) -> Result<u8, Failure> {
                     output::result(&line);
                 }
             }
-            Found::InUse(path) => lines += list_in_use(&path, args.json),
+            Found::InUse(path) => {
+                running += 1;
+                lines += list_in_use(&path, args.json);
+            }
             Found::Broken(path, error) => {
                 code = 1;
                 if args.json {
                     let file = path.to_string_lossy();
-                    output::result(&json::file("unreadable", &file, None, Some(&error.to_string())));
+                    output::result(&json::unreadable(&file, &error.to_string()));
                 }
                 output::failure(&Failure::state(&path, &error));
             }
@@ -77,26 +84,35 @@ pub(crate) fn list(args: &ListArgs) -> Result<u8, Failure> {
     if lines == 0 && code == 0 && !args.json {
         output::note("no unfinished downloads");
     }
+    if running > 0 && !args.json {
+        output::note(
+            "what is running stops with Ctrl-C or kill -INT PROCESS; then resume and cancel take its id",
+        );
+    }
     Ok(code)
 }
 
 /// Prints what another process works on, and returns how many lines that took.
 fn list_in_use(path: &Path, json: bool) -> usize {
-    let announced = Announced::read(path);
-    let mut urls: Vec<Option<&str>> = announced.urls().map(Some).collect();
-    if urls.is_empty() {
-        urls.push(None);
+    let Announced { process, files } = Announced::read(path);
+    let mut files: Vec<_> = files.iter().map(Some).collect();
+    if files.is_empty() {
+        files.push(None);
     }
-    for url in &urls {
+    for file in &files {
+        let id = file.and_then(|file| file.id).map(|id| id.to_gid());
         let line = if json {
-            json::file("running", &path.to_string_lossy(), *url, None)
+            let url = file.map(|file| &*file.url);
+            json::running(&path.to_string_lossy(), process, id, url)
         } else {
-            let what = url.map_or_else(|| format!("state {}", text::path(path)), text::url);
-            format!("{:16}  running (in use by another process)  {what}", "-")
+            let what =
+                file.map_or_else(|| format!("state {}", text::path(path)), |file| text::url(&file.url));
+            let process = process.map_or("another process".to_owned(), |id| format!("process {id}"));
+            format!("{:16}  {:11}  in {process}  {what}", id.as_deref().unwrap_or("-"), "running")
         };
         output::result(&line);
     }
-    urls.len()
+    files.len()
 }
 
 /// Goes on with all that is not complete, or with what is named.
@@ -195,11 +211,11 @@ fn list_line(status: &DownloadStatus) -> String {
             tally::percent(progress.completed_size, size)
         ),
     };
+    let (url, path) = (text::url(&status.metadata.url), watch::path(status));
     let why = match &status.state {
-        DownloadState::Error { message, .. } => format!("  ({})", text::escape(message)),
+        DownloadState::Error { message, .. } => format!("  ({})", failure::why(&url, message)),
         _ => String::new(),
     };
-    let (url, path) = (text::url(&status.metadata.url), watch::path(status));
     format!("{}  {:11}  {size}  {path}  {url}{why}", status.gid(), state_word(&status.state))
 }
 
@@ -231,7 +247,7 @@ fn choose(
     is_meant: impl Fn(&DownloadStatus) -> bool,
 ) -> Result<Vec<Chosen>, Failure> {
     let mut chosen: Vec<Chosen> = Vec::new();
-    let mut busy = 0;
+    let mut busy = Vec::new();
     for found in found(state)? {
         match found {
             Found::Open(state) => {
@@ -250,22 +266,26 @@ fn choose(
                     text::path(&path)
                 )));
             }
-            Found::InUse(_) => busy += 1,
+            Found::InUse(path) => busy.push(Announced::read(&path)),
             Found::Broken(path, error) => output::failure(&Failure::state(&path, &error)),
         }
     }
     let all: Vec<DownloadId> = chosen.iter().flat_map(|chosen| chosen.ids.iter().copied()).collect();
     for id in ids {
-        check_named(id, all.iter().filter(|known| known.matches_gid(id)).count(), busy)?;
+        check_named(id, all.iter().filter(|known| known.matches_gid(id)).count(), &busy)?;
     }
     Ok(chosen)
 }
 
-fn check_named(id: &str, count: usize, busy: usize) -> Result<(), Failure> {
-    let id = text::escape(id);
+fn check_named(given: &str, count: usize, busy: &[Announced]) -> Result<(), Failure> {
+    let id = text::escape(given);
+    if let Some(running) = busy.iter().find(|announced| count == 0 && announced.has_id(given)) {
+        let stop = running.process.map_or_else(String::new, |process| format!(" (kill -INT {process})"));
+        return Err(Failure(format!("{id}: it is running; stop it first{stop}")));
+    }
     match count {
         1 => Ok(()),
-        0 if busy > 0 => Err(Failure(format!(
+        0 if !busy.is_empty() => Err(Failure(format!(
             "{id}: no such download, or another process works on it; gosh-dl list shows the ids"
         ))),
         0 => Err(Failure(format!("{id}: no such unfinished download; gosh-dl list shows the ids"))),

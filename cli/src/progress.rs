@@ -2,6 +2,7 @@
 
 use crate::output;
 use crate::rate;
+use crate::settings::Show;
 use crate::tally::{SwarmNow, Tally, Total, percent};
 use crate::text;
 use gosh_dl_core::download::DownloadId;
@@ -18,6 +19,8 @@ pub(crate) enum Progress {
     Plain {
         /// When the last one was written, or the command began.
         last: Instant,
+        /// What it said: the same is not said again soon.
+        said: String,
     },
     /// A bar per running download and one for all.
     Bars(Box<Bars>),
@@ -53,13 +56,18 @@ struct Layout {
 }
 
 impl Progress {
+    /// As a command that was told to `show` wants it.
+    pub(crate) fn for_command(show: Show) -> Self {
+        if show.quiet || show.json { Self::Hidden } else { Self::new(show.bars) }
+    }
+
     /// Bars where standard error is a terminal and `bars` allows it, plain lines elsewhere.
-    pub(crate) fn new(bars: bool) -> Self {
+    fn new(bars: bool) -> Self {
         if bars && std::io::stderr().is_terminal() {
             let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
             Self::Bars(Box::new(Bars { multi, shown: Vec::new(), total: None }))
         } else {
-            Self::Plain { last: Instant::now() }
+            Self::Plain { last: Instant::now(), said: String::new() }
         }
     }
 
@@ -76,10 +84,15 @@ impl Progress {
     pub(crate) fn update(&mut self, active: &[DownloadStatus], tally: &Tally) {
         match self {
             Self::Hidden => {}
-            Self::Plain { last } => {
-                if last.elapsed() >= PLAIN_INTERVAL / 2 {
-                    *last = Instant::now();
-                    output::note(&plain_line(active, tally));
+            Self::Plain { last, said } => {
+                let since = last.elapsed();
+                if since < PLAIN_INTERVAL / 2 {
+                    return;
+                }
+                let line = plain_line(active, tally);
+                if line != *said || since >= PLAIN_SAME_INTERVAL {
+                    output::note(&line);
+                    (*last, *said) = (Instant::now(), line);
                 }
             }
             Self::Bars(bars) => bars.update(active, tally),
@@ -317,6 +330,9 @@ const BAR_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Logs and pipes want to know that it goes on, and no more.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A download that stands still, or is seeded to nobody, tells so this seldom.
+const PLAIN_SAME_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -70,8 +70,7 @@ pub(crate) async fn run(
     };
     Ok(match (end, stop) {
         (End::Stopped(interrupt), _) => {
-            let how = interrupt.name();
-            output::error(&format!("{how}; run the same command again to resume"));
+            watch.interrupted(interrupt);
             interrupt.exit_code()
         }
         (End::Done(_), Some(interrupt)) => interrupt.exit_code(),

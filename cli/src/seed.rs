@@ -2,18 +2,23 @@
 
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
 use crate::swarm::Seed;
-use crate::wait::within;
-use crate::{metainfo, output, text};
+use crate::tally::Tally;
+use crate::wait::{Ticks, next_tick, within};
+use crate::{json, metainfo, output, rate, text};
 use gosh_dl_core::base::store::MemoryStore;
 use gosh_dl_core::download::DownloadId;
-use gosh_dl_core::engine::{DownloadEvent, DownloadState};
+use gosh_dl_core::engine::{DownloadEvent, DownloadState, DownloadStatus};
 use gosh_dl_runtime::EventStream;
+use smol::future::or;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Runs the command and returns its exit code.
-pub(crate) async fn seed(seed: Seed) -> Result<u8, Failure> {
+pub(crate) async fn seed(seed: Seed, show: Show) -> Result<u8, Failure> {
     let metainfo = metainfo::read(&seed.torrent)?;
     let mut signals = Signals::new()
         .map_err(|error| Failure(format!("signals cannot be handled: {error}; run the command again")))?;
@@ -22,68 +27,158 @@ pub(crate) async fn seed(seed: Seed) -> Result<u8, Failure> {
         Engine::start(seed.runtime, seed.config, store).await.map_err(|error| Failure::engine(&error))?;
     let failed = |error| Failure::engine(&error);
     let id = engine.add_torrent(metainfo.raw(), seed.options).await.map_err(failed)?;
-    let told = async { Ok(Some(signals.next().await)) };
-    let served = async { serve(&engine, id, &mut events).await.map(|()| None) };
-    let result = smol::future::or(told, served).await;
-    let stopped = within(STOP_LIMIT, engine.shutdown()).await;
-    if stopped.is_none() {
+    let mut serving = Serving::new(engine.clone(), id, show);
+    let result = serving.run(&mut events, &mut signals).await;
+    serving.progress.clear();
+    if within(STOP_LIMIT, engine.shutdown()).await.is_none() {
         output::error("stopping took too long; trackers may not have been told");
     }
-    match result? {
+    let interrupt = result?;
+    serving.sum_up(interrupt);
+    Ok(match interrupt {
         // To be interrupted is how it is meant to end.
-        Some(Interrupt::Interrupted) | None => Ok(0),
-        Some(interrupt) => Ok(interrupt.exit_code()),
+        Some(Interrupt::Interrupted) | None => 0,
+        Some(interrupt) => interrupt.exit_code(),
+    })
+}
+
+/// A torrent that is served.
+struct Serving {
+    engine: Engine,
+    id: DownloadId,
+    show: Show,
+    progress: Progress,
+    /// Whether it was said where peers may come to.
+    is_told: bool,
+}
+
+/// What happens next.
+enum Next {
+    Interrupt(Interrupt),
+    Tick,
+    /// `None` where the engine is gone.
+    Event(Option<DownloadEvent>),
+    /// The port becomes known without an event.
+    Look,
+}
+
+impl Serving {
+    fn new(engine: Engine, id: DownloadId, show: Show) -> Self {
+        Self { engine, id, show, progress: Progress::for_command(show), is_told: false }
+    }
+
+    /// Serves until the goal is met, or somebody wants to stop.
+    async fn run(
+        &mut self,
+        events: &mut EventStream,
+        signals: &mut Signals,
+    ) -> Result<Option<Interrupt>, Failure> {
+        let tally = Tally { files: 1, ..Tally::default() };
+        let mut ticks = self.progress.interval().map(Ticks::new);
+        while !self.look()? {
+            match next(signals, &mut ticks, events, !self.is_told).await {
+                Next::Interrupt(interrupt) => return Ok(Some(interrupt)),
+                Next::Tick => self.progress.update(&self.engine.active(), &tally),
+                Next::Event(Some(event)) => self.on_event(&event),
+                Next::Event(None) => break,
+                Next::Look => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the goal is met; says where it is served as soon as it is.
+    fn look(&mut self) -> Result<bool, Failure> {
+        let Some(status) = self.engine.status(self.id) else { return Ok(true) };
+        let name = text::escape(&status.metadata.name).into_owned();
+        match &status.state {
+            DownloadState::Seeding if !self.is_told => {
+                if let Some(port) = self.engine.listen_port() {
+                    self.is_told = true;
+                    let ip = self.engine.get_config().torrent.listen_address;
+                    let listen = SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port);
+                    self.say_where(&status, &name, listen);
+                }
+                Ok(false)
+            }
+            DownloadState::Connecting | DownloadState::Downloading => {
+                let info = status.torrent_info.as_ref();
+                let missing = info.map_or(0, |info| info.pieces_count - info.pieces_have);
+                Err(Failure(format!(
+                    "{name}: {missing} pieces are missing or wrong in that directory; fetch them with gosh-dl get"
+                )))
+            }
+            DownloadState::Completed => Ok(true),
+            DownloadState::Error { message, .. } => {
+                Err(Failure(format!("{name}: {}", text::escape(message))))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn say_where(&mut self, status: &DownloadStatus, name: &str, listen: SocketAddr) {
+        if self.show.json {
+            output::result(&json::seeding(status, listen));
+        } else if !self.show.quiet {
+            self.progress.aside(|| output::result(&format!("seeding {name} on {listen}")));
+        }
+    }
+
+    fn on_event(&mut self, event: &DownloadEvent) {
+        let Some(status) = self.engine.status(self.id) else { return };
+        match event {
+            DownloadEvent::Warning { message, .. } => {
+                if self.show.json {
+                    output::result(&json::warning(&status, message));
+                }
+                let message = text::escape(message);
+                self.progress.aside(|| output::error(&format!("warning: {message}")));
+            }
+            DownloadEvent::Progress { .. } if self.show.json => {
+                output::result(&json::event("progress", &status));
+            }
+            _ => {}
+        }
+    }
+
+    /// What has been given, at the end.
+    fn sum_up(&self, interrupt: Option<Interrupt>) {
+        let Some(status) = self.engine.status(self.id) else { return };
+        if self.show.json {
+            let word = if interrupt.is_some() { "interrupted" } else { "completed" };
+            output::result(&json::event(word, &status));
+        } else if !self.show.quiet {
+            let name = text::escape(&status.metadata.name);
+            let (sent, ratio) = (rate::bytes(status.progress.uploaded), status.progress.ratio);
+            output::note(&format!("{name}: sent {sent}, ratio {ratio:.2}"));
+        }
     }
 }
 
-/// Waits until it is seeded, says where, and goes on until the goal is met.
-async fn serve(engine: &Engine, id: DownloadId, events: &mut EventStream) -> Result<(), Failure> {
-    let name = engine.status(id).map(|status| text::escape(&status.metadata.name).into_owned());
-    let name = name.unwrap_or_default();
-    let mut is_told = false;
-    loop {
-        match engine.status(id).map(|status| status.state) {
-            Some(DownloadState::Seeding) if !is_told => {
-                if let Some(port) = engine.listen_port() {
-                    is_told = true;
-                    let address = engine.get_config().torrent.listen_address;
-                    let address = address.map_or_else(
-                        || "0.0.0.0".to_owned(),
-                        |address| match address {
-                            std::net::IpAddr::V6(address) => format!("[{address}]"),
-                            address => address.to_string(),
-                        },
-                    );
-                    output::result(&format!("seeding {name} on {address}:{port}"));
-                }
-            }
-            Some(DownloadState::Connecting | DownloadState::Downloading) => {
-                let status = engine.status(id);
-                let info = status.as_ref().and_then(|status| status.torrent_info.as_ref());
-                let missing = info.map_or(0, |info| info.pieces_count - info.pieces_have);
-                return Err(Failure(format!(
-                    "{name}: {missing} pieces are missing or wrong in that directory; fetch them with gosh-dl get"
-                )));
-            }
-            Some(DownloadState::Completed) => return Ok(()),
-            Some(DownloadState::Error { message, .. }) => {
-                return Err(Failure(format!("{name}: {}", text::escape(&message))));
-            }
-            None => return Ok(()),
-            _ => {}
-        }
-        // The port becomes known without an event.
-        let event = within(LOOK_AGAIN, events.recv()).await;
-        if let Some(Some(DownloadEvent::Warning { message, .. })) = &event {
-            output::error(&text::escape(message));
-        }
-        if matches!(event, Some(None)) {
-            return Ok(());
-        }
-    }
+/// The first of what is ready counts, in this order; nothing of the rest is lost.
+async fn next(
+    signals: &mut Signals,
+    ticks: &mut Option<Ticks>,
+    events: &mut EventStream,
+    look: bool,
+) -> Next {
+    let interrupt = async { Next::Interrupt(signals.next().await) };
+    let tick = async {
+        next_tick(ticks).await;
+        Next::Tick
+    };
+    let event = async { Next::Event(events.recv().await) };
+    let look = async {
+        match look {
+            true => smol::Timer::after(LOOK_AGAIN).await,
+            false => std::future::pending().await,
+        };
+        Next::Look
+    };
+    or(interrupt, or(tick, or(event, look))).await
 }
 
 /// Trackers are taken leave of within this time.
 const STOP_LIMIT: Duration = Duration::from_secs(4);
-/// How soon it is looked again.
+/// How soon it is looked again, until it was said where it is served.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -6,8 +6,8 @@
 use crate::failure::Failure;
 use crate::selection::{Part, Selection};
 use crate::settings::{self, Request, Source, io_message};
+use crate::storage::Storage;
 pub(crate) use crate::storage::remove;
-use crate::storage::{Storage, beside};
 use crate::text;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::base::store::{Record, Store, StoreError, StoreOp, Table};
@@ -15,7 +15,6 @@ use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::record::DownloadRecord;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, Engine, EngineConfig, EngineError, EngineStart};
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -73,15 +72,6 @@ impl State {
     pub(crate) fn statuses(&self, ids: &HashSet<DownloadId>) -> Vec<DownloadStatus> {
         let all = self.downloads.iter().map(|known| &known.status);
         all.filter(|status| ids.contains(&status.id)).cloned().collect()
-    }
-
-    /// Tells other commands what this one works on, by [`Request::key`] and URL, for as long as the file is in use.
-    ///
-    /// They cannot read a file in use, but they must not fetch the same file at the same time.
-    pub(crate) fn announce<'a>(&self, files: impl Iterator<Item = (&'a str, &'a str)>) {
-        let line = |(key, url): (&str, &str)| format!("{:016x} {url}\n", hash([key]));
-        // Where this fails, only a warning to others is lost.
-        let _ = write_private(&beside(&self.path, ".running"), &files.map(line).collect::<String>());
     }
 
     /// Removes the records of `ids`.
@@ -189,33 +179,6 @@ fn look_at(path: &Path, new: Storage) -> Found {
         Ok(state) => Found::Open(state),
         Err(StoreError::InUse) => Found::InUse(path.to_owned()),
         Err(error) => Found::Broken(path.to_owned(), error),
-    }
-}
-
-/// What the command that uses a state file works on.
-#[derive(Debug, Default)]
-pub(crate) struct Announced(Vec<(u64, String)>);
-
-impl Announced {
-    /// Reads what the command that uses the state file at `path` told.
-    pub(crate) fn read(path: &Path) -> Self {
-        let text = std::fs::read_to_string(beside(path, ".running")).unwrap_or_default();
-        let line = |line: &str| {
-            let (hash, url) = line.split_once(' ')?;
-            Some((u64::from_str_radix(hash, 16).ok()?, url.to_owned()))
-        };
-        Self(text.lines().filter_map(line).collect())
-    }
-
-    /// The URLs.
-    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(_, url)| &**url)
-    }
-
-    /// Whether the file with this [`Request::key`] is among them.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        let wanted = hash([key]);
-        self.0.iter().any(|(hash, _)| *hash == wanted)
     }
 }
 
@@ -349,17 +312,8 @@ fn create_private_dir(path: &Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
-/// A new file is for its owner only.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
-}
-
 /// FNV-1a, 64 bits: short, and the same in every version. Two commands with one hash would share a file and still work.
-fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> u64 {
+pub(crate) fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> u64 {
     // Each part is closed by a zero, so that parts cannot run into one another.
     let bytes = parts.into_iter().flat_map(|part| part.bytes().chain([0]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -62,6 +62,14 @@ impl Ticks {
     }
 }
 
+/// The next of `ticks`, where there are any. Cancel-safe.
+pub(crate) async fn next_tick(ticks: &mut Option<Ticks>) {
+    match ticks {
+        Some(ticks) => ticks.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Futures that run side by side while somebody waits for the [`next`](Self::next) of them to end. They begin in the order
 /// of their spawning, and are dropped with this.
 pub(crate) struct Tasks<T> {

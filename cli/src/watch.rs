@@ -8,7 +8,7 @@ use crate::rate;
 use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
 use crate::tally::Tally;
-use crate::wait::{Tasks, Ticks};
+use crate::wait::{Tasks, Ticks, next_tick};
 use crate::{failure, text};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadEvent, DownloadKind, DownloadState, DownloadStatus, EngineError};
@@ -61,12 +61,11 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches over `files` downloads, which [`run`](Self::run) is told of.
     pub(crate) fn new(engine: Engine, show: Show, files: usize) -> Self {
-        let progress = if show.quiet || show.json { Progress::Hidden } else { Progress::new(show.bars) };
         let before = engine.list().iter().map(|status| (status.id, status.progress.completed_size)).collect();
         Self {
             engine,
             show,
-            progress,
+            progress: Progress::for_command(show),
             tally: Tally { files, ..Tally::default() },
             open: HashSet::new(),
             early: HashSet::new(),
@@ -130,7 +129,7 @@ impl Watch {
             DownloadEvent::StateChanged { new_state: DownloadState::Completed, .. } => {
                 return self.on_over(id);
             }
-            DownloadEvent::Warning { message, .. } => return self.on_warning(message),
+            DownloadEvent::Warning { message, .. } => return self.on_warning(id, message),
             DownloadEvent::Failed { error, retryable, .. } => return self.on_failed(id, error, *retryable),
             DownloadEvent::Removed { .. } => return self.on_removed(id),
             DownloadEvent::Progress { .. } if self.show.json || self.before.contains_key(&id) => "progress",
@@ -164,7 +163,12 @@ impl Watch {
         }
     }
 
-    fn on_warning(&mut self, message: &str) {
+    fn on_warning(&mut self, id: DownloadId, message: &str) {
+        if self.show.json
+            && let Some(status) = self.engine.status(id)
+        {
+            output::result(&json::warning(&status, message));
+        }
         let message = text::escape(message).into_owned();
         self.progress.aside(|| output::error(&format!("warning: {message}")));
     }
@@ -237,6 +241,18 @@ impl Watch {
         self.progress.ended(id);
     }
 
+    /// Says what is kept of the downloads that had not ended when it was `interrupt`ed, once that is durable.
+    pub(crate) fn interrupted(&self, interrupt: Interrupt) {
+        let open: Vec<_> =
+            self.engine.list().into_iter().filter(|status| self.open.contains(&status.id)).collect();
+        if self.show.json {
+            open.iter().for_each(|status| output::result(&json::event("interrupted", status)));
+        }
+        let kept: u64 = open.iter().map(|status| status.progress.completed_size).sum();
+        let kept = if kept == 0 { String::new() } else { format!("; {} are kept", rate::bytes(kept)) };
+        output::error(&format!("{}{kept}; run the same command again to resume", interrupt.name()));
+    }
+
     fn finish(&mut self) -> End {
         self.progress.clear();
         // Only an engine that died leaves some open.
@@ -282,10 +298,7 @@ async fn next(
 ) -> Next {
     let interrupt = async { Next::Interrupt(signals.next().await) };
     let tick = async {
-        match ticks {
-            Some(ticks) => ticks.next().await,
-            None => std::future::pending().await,
-        }
+        next_tick(ticks).await;
         Next::Tick
     };
     let answer = async { Next::Answer(pending.next().await) };

@@ -39,7 +39,10 @@ fn an_interrupted_get_goes_on_when_run_again() {
         first.signal(signal);
         let ended = first.end().expect(code);
         assert!(at.elapsed() < Duration::from_secs(2), "{signal}: {:?}", at.elapsed());
-        assert!(ended.stderr.contains("run the same command again to resume"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(" are kept; run the same command again to resume"), "{}", ended.stderr);
+        let last = ended.json().pop().unwrap();
+        assert_eq!((&last["event"], &last["url"]), (&"interrupted".into(), &url.as_str().into()));
+        assert!(last["completed"].as_u64().unwrap() >= seen, "{seen}: {last}");
         origin.open();
         expect_gone_on(&home.run(&["get", "--json", &url]).expect(0), &url, seen);
         assert!(home.read("big.bin") == body);
@@ -152,13 +155,26 @@ fn list_resume_and_cancel_know_what_is_left() {
     let mut first = home.start(&["get", "--json", &url]);
     first.wait_for_bytes(SURE);
     let list = home.run(&["list"]).expect(0);
-    assert!(list.stdout.contains("running (in use by another process)"), "{}", list.stdout);
-    assert!(list.stdout.contains(&url), "{}", list.stdout);
+    assert!(
+        list.stdout.contains(&format!("running      in process {}  {url}", first.id())),
+        "{}",
+        list.stdout
+    );
+    assert!(list.stderr.contains("kill -INT PROCESS"), "{}", list.stderr);
+    let running = home.run(&["list", "--json"]).expect(0).json();
+    let id = running[0]["id"].as_str().unwrap();
+    assert_eq!((running.len(), &running[0]["process"]), (1, &first.id().into()));
+    assert!(list.stdout.starts_with(&format!("{id}  ")), "{}", list.stdout);
+    for command in ["cancel", "resume"] {
+        let refused = home.run(&[command, &id[..6]]).expect(1);
+        let stop = format!("it is running; stop it first (kill -INT {})", first.id());
+        assert!(refused.stderr.contains(&stop), "{}", refused.stderr);
+    }
     first.signal("INT");
     first.end().expect(130);
 
     let list = home.run(&["list", "--json"]).expect(0).json();
-    assert_eq!((list.len(), &list[0]["url"]), (1, &url.as_str().into()));
+    assert_eq!((list.len(), &list[0]["url"], &list[0]["id"]), (1, &url.as_str().into(), &id.into()));
     assert!(list[0]["completed"].as_u64().unwrap() >= SURE, "{list:?}");
     let plain = home.run(&["list"]).expect(0).stdout;
     assert!(plain.contains("of 32.0 MiB") && plain.contains(&url), "{plain}");

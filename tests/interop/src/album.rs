@@ -117,6 +117,9 @@ impl Album {
                 assert!(listen.port() == 0 || port == Some(listen.port().to_string()), "{said}");
                 return running;
             }
+            if said.contains("\"event\":\"seeding\"") {
+                return running;
+            }
         }
         panic!("it does not seed: {}", fs::read_to_string(home.join("stderr")).unwrap_or_default());
     }

@@ -24,6 +24,26 @@ fn an_interrupted_seed_takes_leave_of_its_tracker() {
 }
 
 #[test]
+fn a_seed_tells_how_it_goes_in_json() {
+    let Some(album) = Album::new(&[]) else { return };
+    let address = local();
+    let seed = album.seed_with(address, &["--json"]);
+    album.get(album.path(), Some(address)).args(["--limit-rate", "1M"]).succeed();
+    let done = seed.interrupt();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let lines: Vec<_> = done.stdout.lines().collect();
+    let where_ =
+        lines.iter().find(|line| line.starts_with("{\"event\":\"seeding\",")).expect("it says where");
+    assert!(where_.ends_with(&format!(",\"listen\":\"{address}\"}}")), "{where_}");
+    let most = lines.iter().filter_map(|line| number(line, "peers")).fold(0.0, f64::max);
+    assert_eq!(most, 1.0, "{}", done.stdout);
+    let last = lines.last().expect("a line");
+    assert!(last.starts_with("{\"event\":\"interrupted\","), "{last}");
+    let (sent, ratio) = (number(last, "uploaded"), number(last, "ratio"));
+    assert_eq!((sent.map(|sent| sent as u64), ratio), (Some(album.total()), Some(1.0)));
+}
+
+#[test]
 fn a_download_tells_its_tracker_of_its_end() {
     let Some((tracker, album)) = Album::tracked() else { return };
     let _seed = album.seed(local());
