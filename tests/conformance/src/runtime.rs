@@ -21,12 +21,13 @@ pub use accept::{
 };
 pub use cancel::{
     calls_can_be_dropped_wherever_they_wait, cut_short, drivers_can_be_dropped_wherever_they_wait,
-    dropped_futures_leave_commands_in_force, shutdown_can_be_dropped_wherever_it_waits,
+    dropped_futures_leave_commands_in_force, reads_can_be_dropped_wherever_they_wait,
+    shutdown_can_be_dropped_wherever_it_waits,
 };
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
-    a_file_arrives, a_slow_subscriber_slows_nobody, commands_are_obeyed, it_goes_on_after_a_drop,
-    shutdown_is_bounded,
+    a_file_arrives, a_slow_subscriber_slows_nobody, commands_are_obeyed, files_are_read_before_their_turn,
+    it_goes_on_after_a_drop, shutdown_is_bounded,
 };
 pub use files::{
     files_are_sent_to_the_byte, files_go_to_whoever_connected, files_wait_for_the_other_side,
@@ -293,6 +294,11 @@ macro_rules! world_suite {
         fn a_slow_subscriber_slows_nobody_and_loses_no_end() {
             $crate::runtime::a_slow_subscriber_slows_nobody($world);
         }
+
+        #[test]
+        fn a_file_is_read_before_its_turn() {
+            $crate::runtime::files_are_read_before_their_turn($world);
+        }
     };
 }
 
@@ -318,6 +324,11 @@ macro_rules! engine_suite {
             #[test]
             fn a_shutdown_can_be_dropped_wherever_it_waits() {
                 suite::shutdown_can_be_dropped_wherever_it_waits(&$rig, &$backend);
+            }
+
+            #[test]
+            fn a_read_can_be_dropped_wherever_it_waits() {
+                suite::reads_can_be_dropped_wherever_they_wait(&$rig, &$backend);
             }
 
             #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// A running server; its threads end with the process.
 pub(crate) struct Server {
     address: SocketAddr,
+    body: Arc<Vec<u8>>,
     /// How many requests there were.
     pub(crate) requests: Arc<AtomicUsize>,
     /// How many connections are open.
@@ -21,7 +22,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (requests, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (body, counter, gauge) = (Arc::new(body), Arc::clone(&requests), Arc::clone(&open));
+        let body = Arc::new(body);
+        let server = Self { address, body, requests, open };
+        let (body, counter, gauge) =
+            (Arc::clone(&server.body), Arc::clone(&server.requests), Arc::clone(&server.open));
         std::thread::spawn(move || {
             for mut socket in listener.incoming().flatten() {
                 let (body, counter, gauge) = (Arc::clone(&body), Arc::clone(&counter), Arc::clone(&gauge));
@@ -32,7 +36,12 @@ impl Server {
                 });
             }
         });
-        Self { address, requests, open }
+        server
+    }
+
+    /// What it has under every path.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

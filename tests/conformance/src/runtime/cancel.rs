@@ -1,7 +1,7 @@
 //! Futures that are dropped before they are ready, at every place where they wait.
 
 use super::home::Home;
-use super::world::Manner;
+use super::world::{Manner, torrent_of};
 use super::{MINUTE, Rig, until, wait};
 use crate::server::{Server, content};
 use crate::store::Backend;
@@ -86,6 +86,34 @@ pub fn shutdown_can_be_dropped_wherever_it_waits(rig: &impl Rig, backend: &impl 
         until("no connection is left", || server.open.load(Ordering::SeqCst) == 0);
         was_ready
     });
+}
+
+/// A read that is dropped while it waits loses no byte, also where another place is read instead; a reader that is left when its
+/// engine ends says so, and holds nothing.
+pub fn reads_can_be_dropped_wherever_they_wait(rig: &impl Rig, backend: &impl Backend) {
+    let body = content(500_000);
+    let server = Server::start(body.clone(), Manner::Dawdles);
+    let home = Home::new(backend);
+    let engine = home.start(rig);
+    let metainfo = torrent_of("file", &body, server.url("file"));
+    let id = wait(engine.add_torrent(&metainfo, DownloadOptions::new())).expect("it is added");
+    let mut reader = engine.open_reader(id, 0).expect("it is read");
+    for start in [400_000, 0] {
+        reader.seek(start as u64);
+        let mut read = Vec::new();
+        while start + read.len() < body.len() {
+            until("bytes", || {
+                let polled = pin!(reader.read(20_000)).poll(&mut Context::from_waker(Waker::noop()));
+                polled.map(|bytes| read.extend_from_slice(&bytes.expect("it is read"))).is_ready()
+            });
+        }
+        assert!(read == body[start..]);
+    }
+    reader.seek(0);
+    wait(engine.shutdown()).expect("it ends");
+    drop(engine);
+    assert_eq!(home.open_files(), 0, "files are closed");
+    assert_eq!(wait(reader.read(1)), Err(EngineError::Shutdown));
 }
 
 /// Calls `drop_after` with a number of polls that grows until the future was ready before it could be dropped.

@@ -2,6 +2,7 @@
 
 use super::world::{Command, Manner, World};
 use crate::server::content;
+use bytes::Bytes;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{DownloadEvent, DownloadState, EngineError};
 use std::time::Duration;
@@ -98,6 +99,33 @@ pub fn a_slow_subscriber_slows_nobody(mut world: impl World) {
             |event: &&DownloadEvent| matches!(event, DownloadEvent::Completed { id: done } if *done == id);
         assert_eq!(told.iter().filter(is_end).count(), 1, "{id}: {told:?}");
     }
+}
+
+/// A file of a torrent is read while it is fetched: what is read comes long before its turn, right to the byte.
+pub fn files_are_read_before_their_turn(mut world: impl World) {
+    let body = content(16_000_001);
+    world.serve(&body, Manner::Answers);
+    world.start();
+    // All of it takes four seconds.
+    let options = DownloadOptions::new().sequential(true).max_download_speed(4_000_000);
+    let id = world.add_torrent("file", options).expect("it is added");
+    world.run_until("data", |world| completed_size(world, id) > 0);
+    for places in [15_900_000..16_000_001, 10_000_000..10_200_000] {
+        let mut at = places.start;
+        while at < places.end {
+            let read = world.read(id, at as u64, 10_000).expect("it is read");
+            assert!((1..=10_000).contains(&read.len()) && body[at..].starts_with(&read), "{at}");
+            at += read.len();
+        }
+    }
+    let fetched = completed_size(&mut world, id);
+    assert!(fetched < 12_000_000, "{fetched} bytes were fetched first");
+    assert_eq!(world.read(id, 16_000_001, 1), Ok(Bytes::new()), "the end");
+    world.command(id, Command::Pause).expect("it is paused");
+    let paused = world.read(id, 3_000_000, 1);
+    assert!(matches!(paused, Err(EngineError::InvalidState { .. })), "{paused:?}");
+    world.shut_down();
+    assert_eq!(world.open_files(), 0);
 }
 
 fn run_until_complete(world: &mut impl World, id: DownloadId) {

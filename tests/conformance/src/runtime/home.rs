@@ -3,7 +3,7 @@
 use super::Rig;
 use crate::store::Backend;
 use gosh_dl_core::base::store::Store;
-use gosh_dl_core::engine::EngineConfig;
+use gosh_dl_core::engine::{EngineConfig, TorrentConfig};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +23,9 @@ impl<'b, B: Backend> Home<'b, B> {
     }
 
     pub(super) fn config(&self) -> EngineConfig {
-        EngineConfig::new().download_dir(self.dir.path().join(FILES))
+        // Nobody from outside is to come.
+        let torrent = TorrentConfig::new().enable_listen(false);
+        EngineConfig::new().download_dir(self.dir.path().join(FILES)).torrent(torrent)
     }
 
     pub(super) fn open(&self) -> Box<dyn Store> {

@@ -5,9 +5,12 @@ use super::home::Home;
 use super::{MINUTE, Rig, until, wait};
 use crate::server::Server;
 use crate::store::Backend;
+use bytes::Bytes;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{DownloadEvent, DownloadStatus, EngineError};
-use gosh_dl_runtime::EventStream;
+use gosh_dl_core::wire::torrent::create::NewTorrent;
+use gosh_dl_runtime::{EventStream, FileReader};
+use sha1::{Digest as _, Sha1};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -45,6 +48,22 @@ pub trait World {
     ///
     /// What the engine says.
     fn add(&mut self, path: &str, options: DownloadOptions) -> Result<DownloadId, EngineError>;
+
+    /// Adds a torrent of the file that the server has under that path; the server is its web seed. Waits until it is in the
+    /// store.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    fn add_torrent(&mut self, path: &str, options: DownloadOptions) -> Result<DownloadId, EngineError>;
+
+    /// Reads a download's first file from a place on, at most `max` bytes, and waits for them. It is one reader that does all
+    /// the reading.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    fn read(&mut self, id: DownloadId, at: u64, max: u32) -> Result<Bytes, EngineError>;
 
     /// Does something with a download, and waits for the answer.
     ///
@@ -89,6 +108,16 @@ pub enum Command {
     Cancel,
 }
 
+/// The metainfo file of a torrent of one file, which has a web seed (BEP 19) at `url`, in pieces of 64 KiB.
+pub fn torrent_of(name: &str, body: &[u8], url: String) -> Bytes {
+    let mut torrent = NewTorrent::file(name, body.len() as u64);
+    torrent.piece_len = Some(PIECE_LEN);
+    torrent.web_seeds = vec![url];
+    let hashes: Vec<[u8; 20]> =
+        body.chunks(PIECE_LEN as usize).map(|piece| Sha1::digest(piece).into()).collect();
+    torrent.finish(&hashes).expect("one file makes a torrent").raw().clone()
+}
+
 /// A world on a real runtime, with a real store, files and sockets.
 pub struct Real<'w, R: Rig, B> {
     rig: &'w R,
@@ -96,12 +125,13 @@ pub struct Real<'w, R: Rig, B> {
     server: Option<Server>,
     engine: Option<Arc<R::Engine>>,
     events: Option<EventStream>,
+    reader: Option<FileReader>,
 }
 
 impl<'w, R: Rig, B: Backend> Real<'w, R, B> {
     /// No server and no engine yet.
     pub fn new(rig: &'w R, backend: &'w B) -> Self {
-        Self { rig, home: Home::new(backend), server: None, engine: None, events: None }
+        Self { rig, home: Home::new(backend), server: None, engine: None, events: None, reader: None }
     }
 
     fn server(&self) -> &Server {
@@ -138,6 +168,21 @@ impl<R: Rig, B: Backend> World for Real<'_, R, B> {
 
     fn add(&mut self, path: &str, options: DownloadOptions) -> Result<DownloadId, EngineError> {
         wait(self.engine().add_http(&self.server().url(path), options))
+    }
+
+    fn add_torrent(&mut self, path: &str, options: DownloadOptions) -> Result<DownloadId, EngineError> {
+        let metainfo = torrent_of(path, self.server().body(), self.server().url(path));
+        wait(self.engine().add_torrent(&metainfo, options))
+    }
+
+    fn read(&mut self, id: DownloadId, at: u64, max: u32) -> Result<Bytes, EngineError> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.engine().open_reader(id, 0)?,
+        };
+        let reader = self.reader.insert(reader);
+        reader.seek(at);
+        wait(reader.read(max))
     }
 
     fn command(&mut self, id: DownloadId, command: Command) -> Result<(), EngineError> {
@@ -185,3 +230,6 @@ impl<R: Rig, B: Backend> World for Real<'_, R, B> {
         self.server().open.load(Ordering::SeqCst)
     }
 }
+
+/// Small, so that many of them are in a small file.
+const PIECE_LEN: u32 = 64 << 10;

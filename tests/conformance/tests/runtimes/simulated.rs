@@ -1,9 +1,11 @@
 //! The simulated world as one of those that the suite knows: the engine in virtual time, over each store.
 
-use gosh_dl_conformance::runtime::world::{Command, Manner};
+use bytes::Bytes;
+use gosh_dl_conformance::runtime::world::{Command, Manner, torrent_of};
 use gosh_dl_conformance::store::Backend;
+use gosh_dl_core::download::torrent::ReadRequest;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{DownloadEvent, DownloadStatus, EngineError};
+use gosh_dl_core::engine::{Answer, DownloadEvent, DownloadStatus, EngineError};
 use gosh_dl_sim::{Behaviour, Content, CrashMode, Resource, World};
 use std::time::Duration;
 
@@ -23,6 +25,18 @@ impl<B: Backend> Simulated<B> {
         world.crash(CrashMode::Kill);
         let dir = tempfile::tempdir().unwrap();
         Self { world, backend, dir, body: Vec::new(), manner: Manner::Answers }
+    }
+
+    fn serve_at(&mut self, path: &str) -> String {
+        let url = format!("http://{HOST}/{path}");
+        let behaviour = match self.manner {
+            Manner::Answers => Behaviour::default(),
+            Manner::Hangs => Behaviour { delay: Duration::from_secs(1 << 20), ..Behaviour::default() },
+            Manner::Dawdles => Behaviour { rate: Some(1 << 20), ..Behaviour::default() },
+        };
+        let content = Content::Literal(self.body.clone().into());
+        self.world.serve(&url, Resource::new(content).behave(behaviour));
+        url
     }
 
     fn after_the_end(&mut self) {
@@ -56,17 +70,26 @@ impl<B: Backend> gosh_dl_conformance::runtime::world::World for Simulated<B> {
     }
 
     fn add(&mut self, path: &str, options: DownloadOptions) -> Result<DownloadId, EngineError> {
-        let url = format!("http://{HOST}/{path}");
-        let behaviour = match self.manner {
-            Manner::Answers => Behaviour::default(),
-            Manner::Hangs => Behaviour { delay: Duration::from_secs(1 << 20), ..Behaviour::default() },
-            Manner::Dawdles => Behaviour { rate: Some(1 << 20), ..Behaviour::default() },
-        };
-        let content = Content::Literal(self.body.clone().into());
-        self.world.serve(&url, Resource::new(content).behave(behaviour));
+        let url = self.serve_at(path);
         let id = self.world.try_add(&url, options)?;
         assert!(self.world.run_until(|world| world.is_acknowledged(id), MINUTE), "it is not in the store");
         Ok(id)
+    }
+
+    fn add_torrent(&mut self, path: &str, options: DownloadOptions) -> Result<DownloadId, EngineError> {
+        let url = self.serve_at(path);
+        let metainfo = torrent_of(path, &self.body, url.clone());
+        let id = self.world.add_torrent(metainfo, &[&url], options);
+        assert!(self.world.run_until(|world| world.is_acknowledged(id), MINUTE), "it is not in the store");
+        Ok(id)
+    }
+
+    fn read(&mut self, id: DownloadId, at: u64, max: u32) -> Result<Bytes, EngineError> {
+        let token = self.world.read_begin(id, ReadRequest { reader: 0, file: 0, offset: at, len: max });
+        match self.world.wait_reply(token)? {
+            Answer::Data(bytes) => Ok(bytes),
+            answer => panic!("{answer:?}"),
+        }
     }
 
     fn command(&mut self, id: DownloadId, command: Command) -> Result<(), EngineError> {
