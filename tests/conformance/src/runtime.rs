@@ -20,7 +20,7 @@ pub use accept::{
     both_families_share_a_port, dropping_closes_listeners, few_wait_for_an_answer, many_are_accepted_at_once,
 };
 pub use cancel::{
-    calls_can_be_dropped_wherever_they_wait, cut_short, drivers_can_be_dropped_wherever_they_wait,
+    calls_can_be_dropped_wherever_they_wait, drivers_can_be_dropped_wherever_they_wait,
     dropped_futures_leave_commands_in_force, reads_can_be_dropped_wherever_they_wait,
     shutdown_can_be_dropped_wherever_it_waits,
 };
@@ -47,7 +47,7 @@ pub use udp::{
 
 use gosh_dl_core::base::store::Store;
 use gosh_dl_core::engine::{EngineConfig, EngineError};
-use gosh_dl_runtime::{Handle, LinkContext, Transport};
+use gosh_dl_runtime::{Handle, Runtime};
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::pin;
@@ -58,34 +58,22 @@ use std::time::{Duration, Instant};
 
 /// A runtime that runs by itself, on threads of its own, for as long as this value lives.
 pub trait Rig {
+    /// The runtime.
+    type Runtime: Runtime;
     /// Its engine; dropping it ends it.
     type Engine: Deref<Target = Handle> + Send + Sync + 'static;
-    /// Its links, listeners and UDP sockets.
-    type Links: Transport;
 
-    /// Starts an engine.
+    /// The runtime.
+    fn runtime(&self) -> Self::Runtime;
+
+    /// Starts an engine, as applications do.
     ///
     /// # Errors
     ///
     /// Those of the engine.
     fn start(&self, config: EngineConfig, store: Box<dyn Store>) -> Result<Arc<Self::Engine>, EngineError>;
 
-    /// Starts an engine whose driver's future is dropped after so many polls: spawns [`cut_short`] of it. `None` where
-    /// there is no such future.
-    fn start_for(
-        &self,
-        polls: usize,
-        config: EngineConfig,
-        store: Box<dyn Store>,
-    ) -> Option<Result<Handle, EngineError>> {
-        let _ = (polls, config, store);
-        None
-    }
-
-    /// Links without an engine.
-    fn links(&self, context: Arc<LinkContext>) -> Self::Links;
-
-    /// Calls `act` where links may be used.
+    /// Calls `act` where the runtime may be used.
     fn enter<T>(&self, act: impl FnOnce() -> T) -> T {
         act()
     }

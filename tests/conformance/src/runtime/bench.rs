@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
 use gosh_dl_core::engine::{ArrivalKey, EngineConfig, Input, LinkKey, ListenerKey, UdpKey};
 use gosh_dl_runtime::disk::DiskExecutor;
-use gosh_dl_runtime::{Dial, Inbox, LinkContext, Transport};
+use gosh_dl_runtime::{Dial, Inbox, LinkContext, Links, Transport as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Links and what was reported.
 pub(super) struct Bench<'r, R: Rig> {
     rig: &'r R,
-    pub(super) links: R::Links,
+    pub(super) links: Links<R::Runtime>,
     inbox: Arc<Inbox>,
     pub(super) seen: Vec<(u64, LinkInput)>,
     /// Who connected: the listener, the arrival, from where.
@@ -38,7 +38,7 @@ impl<'r, R: Rig> Bench<'r, R> {
         let context = finish(LinkContext::new(&EngineConfig::new(), Arc::clone(&inbox)));
         Self {
             rig,
-            links: rig.enter(|| rig.links(Arc::new(context))),
+            links: rig.enter(|| Links::new(rig.runtime(), Arc::new(context))),
             inbox,
             seen: Vec::new(),
             arrivals: Vec::new(),

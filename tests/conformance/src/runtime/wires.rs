@@ -5,7 +5,7 @@ use super::{MINUTE, Rig};
 use bytes::Bytes;
 use gosh_dl_core::base::{LinkError, LinkInput, LinkOutput};
 use gosh_dl_core::engine::{ArrivalKey, EngineConfig, Input, LinkKey, ListenerKey, Output, UdpKey};
-use gosh_dl_runtime::{Dial, Inbox, LinkContext, Transport};
+use gosh_dl_runtime::{Dial, Inbox, LinkContext, Links, Transport as _};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -220,7 +220,7 @@ impl<W: Wires> Stage<W> {
 /// Real sockets on loopback.
 pub struct Loopback<'r, R: Rig> {
     rig: &'r R,
-    links: Option<R::Links>,
+    links: Option<Links<R::Runtime>>,
     inbox: Arc<Inbox>,
     listener: TcpListener,
     peers: Vec<Peer>,
@@ -244,7 +244,7 @@ impl<'r, R: Rig> Loopback<'r, R> {
         listener.set_nonblocking(true).expect("an option");
         let udp = UdpSocket::bind(LOCAL).expect("a port");
         udp.set_nonblocking(true).expect("an option");
-        let links = Some(rig.enter(|| rig.links(context)));
+        let links = Some(rig.enter(|| Links::new(rig.runtime(), context)));
         Self { rig, links, inbox, listener, peers: Vec::new(), udp, deadline: Instant::now() + MINUTE }
     }
 
