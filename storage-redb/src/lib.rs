@@ -75,9 +75,10 @@ impl RedbStore {
         let Some(version) = meta.get(VERSION_KEY).map_err(from_storage)? else {
             return Err(StoreError::Corrupt("it has no version".to_owned()));
         };
-        let bytes = <[u8; 4]>::try_from(version.value());
-        let found =
-            bytes.map(u32::from_be_bytes).map_err(|_| StoreError::Corrupt("bad version".to_owned()))?;
+        let Ok(bytes) = <[u8; 4]>::try_from(version.value()) else {
+            return Err(StoreError::Corrupt("its version is no number".to_owned()));
+        };
+        let found = u32::from_be_bytes(bytes);
         match found {
             VERSION => Ok(()),
             // Version 2 has one table more, which is made when it is first written to.
@@ -140,12 +141,17 @@ impl RedbStore {
     }
 
     fn note(&mut self) -> Result<&mut NoteFile, StoreError> {
-        if self.note.is_none() {
-            let mut name = self.path.clone().into_os_string();
-            name.push(".note");
-            self.note = Some(NoteFile::open(Path::new(&name)).map_err(|error| from_io(&error))?);
-        }
-        self.note.as_mut().ok_or_else(|| StoreError::Io("no note file".to_owned()))
+        let note = match self.note.take() {
+            Some(note) => note,
+            None => NoteFile::open(&self.note_path()).map_err(|error| from_io(&error))?,
+        };
+        Ok(self.note.insert(note))
+    }
+
+    fn note_path(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".note");
+        name.into()
     }
 }
 
@@ -168,9 +174,7 @@ impl Store for RedbStore {
     }
 
     fn load_note(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".note");
-        if !Path::new(&name).exists() {
+        if !self.note_path().exists() {
             return Ok(None);
         }
         self.note()?.load().map_err(|error| from_io(&error))

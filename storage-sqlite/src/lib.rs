@@ -222,7 +222,9 @@ fn check(connection: &Connection) -> Result<usize, StoreError> {
             _ => Err(StoreError::Corrupt("it is a database of something else".to_owned())),
         };
     }
-    let found = u32::try_from(version).map_err(|_| StoreError::Corrupt("bad version".to_owned()))?;
+    let Ok(found) = u32::try_from(version) else {
+        return Err(StoreError::Corrupt("its version is out of range".to_owned()));
+    };
     let found_steps = usize::try_from(found).unwrap_or(usize::MAX);
     if found_steps > MIGRATIONS.len() {
         return Err(StoreError::NewerVersion { found, supported: VERSION });
