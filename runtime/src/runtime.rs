@@ -43,7 +43,7 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// The runtime cannot wait for it.
     fn datagrams(&self, socket: std::net::UdpSocket) -> io::Result<Self::Datagrams>;
 
-    /// A timer that is not set.
+    /// A timer that is not set. Nobody polls it before it is.
     fn timer(&self) -> Self::Timer;
 
     /// Runs a future by itself.
