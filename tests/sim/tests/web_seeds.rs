@@ -104,6 +104,9 @@ fn pause_gives_its_connection_back_and_loses_nothing() {
     assert!(paused > 2_000_000, "{paused}");
     world.run_for(Duration::from_secs(60));
     world.resume(id);
+    let resumed = world.status(id).expect("it is there").progress;
+    let known = (resumed.completed_size, resumed.total_size);
+    assert_eq!(known, (paused, Some(LEN)), "also while it is still looked for on the disk");
     assert_eq!(world.wait_done(id), DownloadState::Completed, "{}", world.report());
     assert!(world.file("file").is_some_and(|file| file == bytes()));
     let again = world.log("a.example").content_repeated("/pub/file");

@@ -84,14 +84,16 @@ impl Torrent {
         missing.iter().collect()
     }
 
-    /// Bytes of the files that are wanted, once known.
+    /// Bytes of the files that are wanted, once known. Until it is seen what there is, as the store has it.
     pub fn wanted(&self) -> Option<u64> {
-        self.content.as_ref().map(|content| content.files.wanted_len())
+        let content = self.content.as_ref();
+        content.and_then(|content| content.files.wanted_len()).or(self.start.wanted)
     }
 
-    /// Bytes of these that are here.
+    /// Bytes of these that are here. Until it is seen what there is, as the store has it.
     pub fn completed(&self) -> u64 {
-        self.content.as_ref().map_or(0, |content| content.files.completed_len())
+        let content = self.content.as_ref();
+        content.and_then(|content| content.files.completed_len()).unwrap_or(self.start.completed)
     }
 
     /// Bytes per second, received and sent.
@@ -153,8 +155,8 @@ impl Torrent {
         let files = self.content.as_ref().map(|content| &content.files);
         TorrentSaved {
             files: files.map(|files| files.saved().clone()).or_else(|| self.start.files.clone()),
-            wanted: files.map(|files| files.wanted_len()).or(self.start.wanted),
-            completed: files.map_or(self.start.completed, |files| files.completed_len()),
+            wanted: self.wanted(),
+            completed: self.completed(),
             downloaded: self.downloaded,
             uploaded: self.uploaded,
             seeded: self.start.seeded,

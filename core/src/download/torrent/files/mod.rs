@@ -60,7 +60,8 @@ pub struct TorrentFiles {
     done: Box<[bool]>,
     /// How many wanted files are not done.
     undone: u32,
-    wanted_len: u64,
+    /// `None` before [`Output::Ready`].
+    wanted_len: Option<u64>,
     completed_len: u64,
     folders: Folders,
     opening_folders: BTreeMap<u32, DirKey>,
@@ -175,7 +176,7 @@ impl TorrentFiles {
             left: (0..layout.files()).map(|file| progress::piece_count(layout, file)).collect(),
             done: vec![false; files].into(),
             undone: 0,
-            wanted_len: 0,
+            wanted_len: None,
             completed_len: 0,
             folders: Folders::new(&plan.metainfo),
             plan,
@@ -410,14 +411,14 @@ impl TorrentFiles {
         saved::bytes_of(&self.plan.layout, &self.have, file)
     }
 
-    /// The length of all wanted files in bytes; 0 before [`Output::Ready`].
-    pub fn wanted_len(&self) -> u64 {
+    /// The length of all wanted files in bytes; `None` before [`Output::Ready`].
+    pub fn wanted_len(&self) -> Option<u64> {
         self.wanted_len
     }
 
-    /// How many bytes of wanted files are in pieces that are there; 0 before [`Output::Ready`].
-    pub fn completed_len(&self) -> u64 {
-        self.completed_len
+    /// How many bytes of wanted files are in pieces that are there; `None` before [`Output::Ready`].
+    pub fn completed_len(&self) -> Option<u64> {
+        self.wanted_len.map(|_| self.completed_len)
     }
 
     // ----- moving on -------------------------------------------------------------------------------------------------

@@ -81,14 +81,16 @@ impl TorrentFiles {
 
     /// Counts again what changes with the files that are wanted.
     pub(super) fn recount(&mut self) {
-        (self.undone, self.wanted_len, self.completed_len) = (0, 0, 0);
+        (self.undone, self.completed_len) = (0, 0);
+        let mut wanted_len = 0;
         for file in 0..self.plan.layout.files() {
             if self.is_wanted(file) {
                 self.undone += u32::from(!self.is_done(file));
-                self.wanted_len += self.plan.layout.len_of(file);
+                wanted_len += self.plan.layout.len_of(file);
                 self.completed_len += self.file_progress(file);
             }
         }
+        self.wanted_len = Some(wanted_len);
     }
 
     pub(super) fn is_incomplete(&self, file: u32) -> bool {
