@@ -205,9 +205,9 @@ impl Candidates {
     }
 
     /// Whether somebody that connects to us may stay.
-    pub fn may_connect(&self, from: SocketAddr) -> bool {
+    pub fn may_connect(&self, now: Instant, from: SocketAddr) -> bool {
         let ip = canonical_form(from).ip();
-        !self.banned.contains_key(&ip) && !self.filter.blocks(ip)
+        self.banned.get(&ip).is_none_or(|until| *until <= now) && !self.filter.blocks(ip)
     }
 
     /// A peer is there and speaks our language.

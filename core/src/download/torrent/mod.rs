@@ -12,6 +12,7 @@ pub mod announcer;
 mod blame;
 pub mod candidates;
 pub mod choker;
+mod connections;
 pub mod files;
 pub mod layout;
 pub mod metadata;

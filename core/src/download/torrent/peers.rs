@@ -4,10 +4,10 @@ use super::candidates::Source;
 use super::candidates::pex::PexCursor;
 use super::picker::Ask;
 use super::pipeline::Pipeline;
-use super::{Child, Lane, Output, Phase, Sender, Timer, Torrent};
+use super::{Child, Lane, Output, Sender, Timer, Torrent};
 use crate::base::link::LinkKey;
 use crate::base::{Block, Instant, LinkInput, LinkOutput, PeerId, PieceIndex, RateMeter};
-use crate::proto::peer::{self, Arrival, CloseReason, Peer, PeerConfig};
+use crate::proto::peer::{self, Peer, PeerConfig};
 use crate::wire::peer::PexFlags;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -35,13 +35,13 @@ pub struct PeerSlot {
     /// Credit of its link that is counted in the torrent's.
     pub(super) credit: u64,
     pub(super) touched: bool,
-    unflushed: bool,
+    pub(super) unflushed: bool,
     pub(super) hungry: bool,
     /// Whether it waits for something to be uploaded.
     pub(super) uploading: bool,
     /// Bytes of blocks whose arrival has been counted.
-    received: u64,
-    sent: u64,
+    pub(super) received: u64,
+    pub(super) sent: u64,
     /// Whom it was told of (BEP 11).
     pub(super) pex: PexCursor,
     /// The address at which others reach it, once known.
@@ -49,109 +49,6 @@ pub struct PeerSlot {
 }
 
 impl Torrent {
-    // ----- whom to connect to ----------------------------------------------------------------------------------------
-
-    /// Connects to as many more peers as are wanted.
-    pub(super) fn connect_more(&mut self, now: Instant) {
-        if !self.wants_peers() {
-            self.deadlines.set(Timer::Connect, None);
-            return;
-        }
-        let mut dialling = self.peers.iter().filter(|(_, slot)| slot.id.is_none() && !slot.incoming).count();
-        let most = if self.crowded { 1 } else { MAX_DIALLING };
-        while self.peers.len() < self.plan.max_peers && dialling < most {
-            let Some(address) = self.candidates.next(now) else { break };
-            self.dial(now, address);
-            dialling += 1;
-        }
-        if self.peers.len() < self.plan.max_peers / 2 {
-            self.announcer.want_peers(now);
-            self.touched.push_back(Child::Announcer);
-        }
-        let (soon, late) = (now + CONNECT_EVERY, now + LOOK_AROUND_EVERY);
-        let next = match self.candidates.next_at() {
-            Some(at) if self.peers.is_empty() => at.clamp(soon, late),
-            None if self.peers.is_empty() && self.candidates.is_empty() => late,
-            _ => soon,
-        };
-        self.deadlines.set(Timer::Connect, Some(next));
-    }
-
-    /// Whether somebody could be of use: while it is fetched, and while others may fetch from here.
-    fn wants_peers(&self) -> bool {
-        self.stop.is_none() && matches!(self.phase, Phase::Connecting | Phase::Downloading | Phase::Seeding)
-    }
-
-    fn dial(&mut self, now: Instant, address: SocketAddr) {
-        let grid = self.content.as_ref().map(|content| content.metainfo.grid());
-        let machine = Peer::connecting(now, Arc::clone(&self.config), grid, address);
-        let peer = self.add_peer_slot(now, machine, address, false);
-        self.outputs.push_back(Output::Dial { peer, to: address });
-    }
-
-    /// A connection that was not made: the address is as good as before.
-    pub(super) fn undo_dial(&mut self, now: Instant, peer: PeerKey) {
-        let Some(slot) = self.peers.remove(peer) else { return };
-        self.deadlines.set(Timer::Peer(peer), None);
-        self.candidates.put_back(slot.address);
-        self.crowded = true;
-        if self.wants_peers() {
-            self.deadlines.set(Timer::Connect, Some(now + CONNECT_EVERY));
-        }
-    }
-
-    /// A peer that connected to this side, unless there is no room for it.
-    pub(super) fn admit(
-        &mut self,
-        now: Instant,
-        link: LinkKey,
-        from: SocketAddr,
-        arrival: Arrival,
-    ) -> Option<PeerKey> {
-        let full = self.peers.len() >= self.plan.max_peers + INCOMING_RESERVE;
-        if full || !self.wants_peers() || !self.candidates.may_connect(from) {
-            return None;
-        }
-        let grid = self.content.as_ref().map(|content| content.metainfo.grid());
-        let machine = Peer::accepted(now, Arc::clone(&self.config), grid, from, arrival);
-        let peer = self.add_peer_slot(now, machine, from, true);
-        if let Some(slot) = self.peers.get_mut(peer) {
-            slot.link = Some(link);
-        }
-        Some(peer)
-    }
-
-    fn add_peer_slot(&mut self, now: Instant, machine: Peer, address: SocketAddr, incoming: bool) -> PeerKey {
-        let peer = self.peers.insert(PeerSlot {
-            machine,
-            link: None,
-            address,
-            incoming,
-            id: None,
-            pipeline: Pipeline::new(now),
-            down: RateMeter::new(now),
-            up: RateMeter::new(now),
-            counted: false,
-            offers: 0,
-            since: now,
-            credit: 0,
-            touched: false,
-            unflushed: false,
-            hungry: false,
-            uploading: false,
-            received: 0,
-            sent: 0,
-            pex: PexCursor::default(),
-            listens_at: None,
-        });
-        if self.peers.len() == 1 {
-            self.watch_peers(now);
-        }
-        self.touch_peer(peer);
-        self.feed_peer(peer);
-        peer
-    }
-
     // ----- what they say ---------------------------------------------------------------------------------------------
 
     pub(super) fn on_link(&mut self, now: Instant, peer: PeerKey, input: LinkInput) {
@@ -233,12 +130,14 @@ impl Torrent {
     }
 
     fn on_greeted(&mut self, now: Instant, peer: PeerKey, id: PeerId) {
-        let twice = self.peers.iter().any(|(other, slot)| other != peer && slot.id == Some(id));
+        let surplus = self.surplus(now, peer, id);
+        if let Some(surplus) = surplus {
+            self.close_peer(now, surplus);
+        }
         let Some(slot) = self.peers.get_mut(peer) else { return };
         slot.id = Some(id);
         slot.since = now;
-        if twice {
-            slot.machine.close(now);
+        if surplus == Some(peer) {
             return;
         }
         if !slot.incoming {
@@ -271,6 +170,7 @@ impl Torrent {
             slot.listens_at = Some(address);
             self.pex.connected(address, 0);
             self.candidates.add(now, address, Source::Incoming);
+            self.candidates.connected(now, address);
         }
         self.fetch_metadata(now, peer);
     }
@@ -342,44 +242,6 @@ impl Torrent {
                 slot.machine.interested(interested);
                 self.touch_peer(peer);
             }
-        }
-    }
-
-    fn on_closed(&mut self, now: Instant, peer: PeerKey, reason: CloseReason) {
-        let Some(slot) = self.peers.remove(peer) else { return };
-        tracing::debug!(%reason, "peer closed");
-        self.deadlines.set(Timer::Peer(peer), None);
-        self.credit = self.credit.saturating_sub(slot.credit);
-        self.choker.left(peer);
-        if let Some(seed) = &mut self.super_seed {
-            seed.left(peer);
-        }
-        slot.listens_at.iter().for_each(|address| self.pex.dropped(*address));
-        self.metadata.lost(peer);
-        if slot.received > 0 {
-            self.remember_host(peer, slot.address.ip());
-        }
-        if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
-            picker.released_all(Sender::Peer(peer));
-            if let Some(has) = slot.machine.has().filter(|_| slot.counted) {
-                picker.peer_left(has);
-            }
-            self.blocks_freed = true;
-        }
-        if !slot.incoming {
-            match (reason, slot.id) {
-                (CloseReason::Myself, _) => self.candidates.is_self(slot.address),
-                (CloseReason::Violation(_), _) => self.candidates.ban(now, slot.address.ip()),
-                (_, None) => self.candidates.failed(now, slot.address),
-                (_, Some(_)) => self.candidates.disconnected(now, slot.address, slot.received > 0),
-            }
-        }
-        if let Some(link) = slot.link {
-            self.outputs.push_back(Output::Gone(link));
-        }
-        if self.wants_peers() {
-            let soon = now + RECONNECT_AFTER;
-            self.deadlines.set(Timer::Connect, Some(soon));
         }
     }
 
@@ -459,7 +321,7 @@ impl Torrent {
     // ----- credit ----------------------------------------------------------------------------------------------------
 
     /// The link of a peer may want credit.
-    fn feed_peer(&mut self, peer: PeerKey) {
+    pub(super) fn feed_peer(&mut self, peer: PeerKey) {
         if let Some(slot) = self.peers.get_mut(peer)
             && !core::mem::replace(&mut slot.hungry, true)
         {
@@ -516,24 +378,16 @@ impl Torrent {
 
     /// Ends all conversations.
     pub(super) fn close_peers(&mut self, now: Instant) {
-        for peer in self.peers.keys() {
-            if let Some(slot) = self.peers.get_mut(peer) {
-                slot.machine.close(now);
-                self.touch_peer(peer);
-            }
+        self.peers.keys().into_iter().for_each(|peer| self.close_peer(now, peer));
+    }
+
+    pub(super) fn close_peer(&mut self, now: Instant, peer: PeerKey) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.machine.close(now);
+            self.touch_peer(peer);
         }
     }
 }
 
-/// Connections that are being made at once: routers at home forget who asked when there are more.
-const MAX_DIALLING: usize = 20;
-/// How many peers may come beyond those that this side looks for.
-const INCOMING_RESERVE: usize = 10;
-/// How often new peers are looked for.
-const CONNECT_EVERY: Duration = Duration::from_secs(2);
-/// How often somebody is looked for where nobody is known; whoever is heard of is connected to at once.
-const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
-/// A place that has become free is filled after this time, so that a mass of losses makes no storm.
-const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// How often peers that owe blocks are looked at.
 const LOOK_FOR_STALLED_EVERY: Duration = Duration::from_secs(1);

@@ -185,11 +185,9 @@ impl Torrent {
     /// Peers that have everything are of no use any more, nor is this side to them.
     fn part_with_seeds(&mut self, now: Instant) {
         for peer in self.peers.keys() {
-            let Some(slot) = self.peers.get_mut(peer).filter(|slot| slot.machine.is_upload_only()) else {
-                continue;
-            };
-            slot.machine.close(now);
-            self.touch_peer(peer);
+            if self.peers.get(peer).is_some_and(|slot| slot.machine.is_upload_only()) {
+                self.close_peer(now, peer);
+            }
         }
     }
 }

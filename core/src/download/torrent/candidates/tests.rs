@@ -93,7 +93,7 @@ fn banned_host_is_gone_and_comes_back_after_its_time() {
     candidates.add(at(0), peer(1), Source::Tracker);
     candidates.ban(at(0), peer(1).ip());
     assert_eq!(candidates.next(at(0)), None);
-    assert!(!candidates.may_connect(peer(1)));
+    assert!(!candidates.may_connect(at(1), peer(1)) && candidates.may_connect(at(7 * 3600), peer(1)));
     assert!(!candidates.add(at(1), peer(1), Source::User));
     assert!(candidates.add(at(0) + BAN, peer(1), Source::Tracker));
     for number in 0..3000u16 {
@@ -129,7 +129,11 @@ fn filtered_addresses_are_not_used() {
     let mut candidates = candidates();
     candidates.add(at(0), peer(1), Source::Tracker);
     candidates.set_filter(Arc::new(IpFilter::new([peer(1).ip()..=peer(9).ip()])));
-    assert!(candidates.is_empty() && !candidates.may_connect(peer(1)) && candidates.may_connect(peer(10)));
+    assert!(
+        candidates.is_empty()
+            && !candidates.may_connect(at(0), peer(1))
+            && candidates.may_connect(at(0), peer(10))
+    );
     assert!(!candidates.add(at(0), peer(5), Source::User));
 }
 
