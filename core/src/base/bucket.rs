@@ -21,12 +21,13 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     rate: Option<u64>,
-    /// Tokens times a billion, so that no fraction is lost between refills.
-    scaled: u128,
+    /// Tokens times a billion, so that no fraction is lost between refills; below zero where more was taken than there
+    /// was.
+    scaled: i128,
     refilled: Instant,
 }
 
-const SCALE: u128 = 1_000_000_000;
+const SCALE: i128 = 1_000_000_000;
 
 impl TokenBucket {
     /// An empty bucket that fills at `rate` bytes per second; `None` is unlimited.
@@ -59,40 +60,64 @@ impl TokenBucket {
             return u64::MAX;
         }
         self.refill(now);
-        u64::try_from(self.scaled / SCALE).unwrap_or(u64::MAX)
+        u64::try_from(self.scaled.max(0) / SCALE).unwrap_or(u64::MAX)
     }
 
-    /// Takes `tokens` that [`available`](Self::available) offered.
+    /// Takes `tokens`. What goes beyond that which [`available`](Self::available) offered, as the rest of a block does,
+    /// is owed: it accrues before anything is available again.
     pub fn take(&mut self, tokens: u64) {
         if self.rate.is_some() {
-            self.scaled = self.scaled.saturating_sub(u128::from(tokens) * SCALE);
+            self.scaled = self.scaled.saturating_sub(i128::from(tokens) * SCALE);
         }
     }
 
     /// When `tokens` (at most the burst) will be available: the end of time at a rate of 0, `None` without a limit.
     pub fn available_at(&self, tokens: u64) -> Option<Instant> {
         let rate = u128::from(self.rate?);
-        let missing = (u128::from(tokens) * SCALE).min(self.scaled_burst()).saturating_sub(self.scaled);
+        let missing = (i128::from(tokens) * SCALE).min(self.scaled_burst()).saturating_sub(self.scaled);
         let nanos = match (missing, rate) {
-            (0, _) => 0,
+            (..=0, _) => 0,
             (_, 0) => u64::MAX,
-            _ => u64::try_from(missing.div_ceil(rate)).unwrap_or(u64::MAX),
+            _ => u64::try_from(missing.unsigned_abs().div_ceil(rate)).unwrap_or(u64::MAX),
         };
         Some(self.refilled + Duration::from_nanos(nanos))
     }
 
     fn refill(&mut self, now: Instant) {
         if let Some(rate) = self.rate {
+            // Two numbers of 64 bits: the product is within 128 with a sign but for centuries of the highest rates.
             let gained = u128::from(rate) * (now - self.refilled).as_nanos();
+            let gained = i128::try_from(gained).unwrap_or(i128::MAX);
             self.scaled = self.scaled.saturating_add(gained).min(self.scaled_burst());
         }
         self.refilled = self.refilled.max(now);
     }
 
-    fn scaled_burst(&self) -> u128 {
-        u128::from(self.burst()) * SCALE
+    fn scaled_burst(&self) -> i128 {
+        i128::from(self.burst()) * SCALE
     }
 }
 
 /// A bucket below this could not pay for one small read.
 const MIN_BURST: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_beyond_what_is_there_is_paid_before_more_is_available() {
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        let mut bucket = TokenBucket::new(Instant::ZERO, Some(100_000));
+        assert_eq!(bucket.available(at(20)), 2_000);
+        bucket.take(16_000);
+        assert_eq!(bucket.available(at(20)), 0);
+        assert_eq!(bucket.available_at(1_000), Some(at(170)));
+        assert_eq!(bucket.available(at(160)), 0);
+        assert_eq!(bucket.available(at(170)), 1_000);
+        // Nothing is owed to nobody.
+        bucket.set_rate(at(170), None);
+        bucket.take(1 << 40);
+        assert_eq!(bucket.available(at(170)), u64::MAX);
+    }
+}

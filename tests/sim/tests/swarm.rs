@@ -105,6 +105,31 @@ fn a_seed_does_next_to_nothing_until_somebody_comes() {
     assert_same(&world, leecher);
 }
 
+/// A block is more than a fiftieth of a second's worth, which is all that may be saved up: what it went beyond was
+/// forgotten, and a seed sent 800,000 bytes per second whatever its limit.
+#[test]
+fn an_upload_limit_is_kept_where_one_block_is_more_than_may_be_saved_up() {
+    for (own, limit) in [(false, 100_000), (true, 100_000), (false, 400_000)] {
+        let mut world = World::new(13);
+        let config = EngineConfig::new().seed_ratio(0.0);
+        let config = if own { config } else { config.global_upload_limit(limit) };
+        let seed = world.add_station(&[address(1)], config);
+        world.act(seed, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
+        let options = DownloadOptions::new();
+        let options = if own { options.max_upload_speed(limit) } else { options };
+        let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
+        world.command(seed, add).1.expect("it is taken");
+        world.run_for(Duration::from_secs(1));
+        let began = world.now();
+        let (leecher, _) = join(&mut world, 2, false, &[1]);
+        let done = world.run_until(|world| is_done(world, leecher), Duration::from_secs(60));
+        assert!(done, "{}", world.report());
+        let (took, least) = ((world.now() - began).as_secs_f64(), LEN as f64 / limit as f64);
+        assert!(took > least * 0.95, "{took} s, {least} s at {limit} B/s");
+        assert!(took < least * 1.2 + 2.0, "{took} s, {least} s at {limit} B/s");
+    }
+}
+
 #[test]
 fn all_torrents_together_keep_to_the_limit_of_connections() {
     let mut world = World::new(8);
