@@ -12,10 +12,6 @@ use std::time::Duration;
 pub(crate) enum Manner {
     /// Answers.
     Answers,
-    /// Reads requests and never answers.
-    Hangs,
-    /// Answers, then stops in the middle of the body and keeps the connection open.
-    StopsHalfway,
     /// Sends a little at a time.
     Dawdles,
 }
@@ -80,10 +76,6 @@ fn read_head(link: &mut dyn ReadWrite) -> Option<String> {
 }
 
 fn answer(link: &mut dyn ReadWrite, head: &str, body: &[u8], manner: Manner) -> std::io::Result<()> {
-    if manner == Manner::Hangs {
-        std::thread::sleep(Duration::from_secs(60));
-        return Err(std::io::ErrorKind::TimedOut.into());
-    }
     let len = body.len();
     let range = head
         .lines()
@@ -109,18 +101,12 @@ fn answer(link: &mut dyn ReadWrite, head: &str, body: &[u8], manner: Manner) -> 
     link.write_all(head.as_bytes())?;
     let part = &body[from..to];
     match manner {
-        Manner::StopsHalfway => {
-            link.write_all(&part[..part.len() / 2])?;
-            link.flush()?;
-            std::thread::sleep(Duration::from_secs(60));
-            Err(std::io::ErrorKind::TimedOut.into())
-        }
         Manner::Dawdles => part.chunks(8192).try_for_each(|piece| {
             std::thread::sleep(Duration::from_millis(5));
             link.write_all(piece)?;
             link.flush()
         }),
-        _ => {
+        Manner::Answers => {
             link.write_all(part)?;
             link.flush()
         }

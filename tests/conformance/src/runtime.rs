@@ -26,8 +26,8 @@ pub use cancel::{
 };
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
-    a_file_arrives, a_slow_subscriber_slows_nobody, commands_are_obeyed, files_are_read_before_their_turn,
-    it_goes_on_after_a_drop, shutdown_is_bounded,
+    a_file_arrives, a_slow_subscriber_slows_nobody, an_empty_file_arrives, commands_are_obeyed,
+    files_are_read_before_their_turn, it_goes_on_after_a_drop, shutdown_is_bounded,
 };
 pub use files::{
     files_are_sent_to_the_byte, files_go_to_whoever_connected, files_wait_for_the_other_side,
@@ -261,6 +261,11 @@ macro_rules! world_suite {
         #[test]
         fn a_file_arrives_whole() {
             $crate::runtime::a_file_arrives($world);
+        }
+
+        #[test]
+        fn an_empty_file_arrives() {
+            $crate::runtime::an_empty_file_arrives($world);
         }
 
         #[test]

@@ -52,12 +52,7 @@ impl Server {
 fn serve(socket: &mut TcpStream, body: &[u8], manner: Manner, requests: &AtomicUsize) {
     while let Some(head) = read_head(socket) {
         requests.fetch_add(1, Ordering::SeqCst);
-        let answered = match manner {
-            // Until the client closes.
-            Manner::Hangs => socket.read(&mut [0]).map(drop),
-            _ => answer(socket, &head, body, manner),
-        };
-        if answered.is_err() {
+        if answer(socket, &head, body, manner).is_err() {
             return;
         }
     }
@@ -76,6 +71,9 @@ fn read_head(socket: &mut TcpStream) -> Option<String> {
 }
 
 fn answer(socket: &mut TcpStream, head: &str, body: &[u8], manner: Manner) -> std::io::Result<()> {
+    if manner == Manner::Hangs {
+        return until_closed(socket);
+    }
     let len = body.len();
     let range = head.lines().find_map(|line| {
         let (from, to) =
@@ -84,8 +82,12 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8], manner: Manner) -> st
     });
     let (status, from, to) = match range {
         None => ("200 OK".to_owned(), 0, len),
+        Some((from, _)) if from >= len => {
+            let head = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0";
+            let head = format!("{head}\r\nContent-Range: bytes */{len}\r\n\r\n");
+            return socket.write_all(head.as_bytes());
+        }
         Some((from, to)) => {
-            let from = from.min(len.saturating_sub(1));
             let to = to.map_or(len, |to| (to + 1).min(len));
             (format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{len}", to - 1), from, to)
         }
@@ -95,13 +97,23 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8], manner: Manner) -> st
         "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nAccept-Ranges: bytes\r\nETag: \"one\"\r\n\r\n"
     );
     socket.write_all(head.as_bytes())?;
-    if manner == Manner::Answers {
-        return socket.write_all(&body[from..to]);
+    let part = &body[from..to];
+    match manner {
+        Manner::Answers => socket.write_all(part),
+        Manner::Dawdles => part.chunks(8192).try_for_each(|piece| {
+            std::thread::sleep(Duration::from_millis(5));
+            socket.write_all(piece)
+        }),
+        Manner::StopsHalfway | Manner::Hangs => {
+            socket.write_all(&part[..part.len() / 2])?;
+            until_closed(socket)
+        }
     }
-    body[from..to].chunks(8192).try_for_each(|piece| {
-        std::thread::sleep(Duration::from_millis(5));
-        socket.write_all(piece)
-    })
+}
+
+/// Waits until the client closes.
+fn until_closed(socket: &mut TcpStream) -> std::io::Result<()> {
+    socket.read(&mut [0]).map(drop)
 }
 
 fn owned((from, to): (&str, &str)) -> (String, String) {

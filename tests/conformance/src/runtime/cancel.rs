@@ -68,7 +68,8 @@ pub fn calls_can_be_dropped_wherever_they_wait(rig: &impl Rig, backend: &impl Ba
     until("no connection is left", || server.open.load(Ordering::SeqCst) == 0);
 }
 
-/// The same for the end: a call of `shutdown` that is dropped goes on, and another waits for the same end.
+/// The same for the end: a call of `shutdown` that is dropped goes on, and another waits for the same end. Calls that come
+/// later say that it is over.
 pub fn shutdown_can_be_dropped_wherever_it_waits(rig: &impl Rig, backend: &impl Backend) {
     let server = Server::start(Vec::new(), Manner::Hangs);
     let home = Home::new(backend);
@@ -81,6 +82,8 @@ pub fn shutdown_can_be_dropped_wherever_it_waits(rig: &impl Rig, backend: &impl 
         until("a request", || server.requests.load(Ordering::SeqCst) > requests);
         let was_ready = poll_and_drop(engine.shutdown(), polls);
         wait(engine.shutdown()).expect("it ends");
+        let late = wait(engine.add_http(&server.url("late"), DownloadOptions::new()));
+        assert_eq!(late, Err(EngineError::Shutdown));
         drop(engine);
         assert_eq!(home.open_files(), 0, "files are closed");
         until("no connection is left", || server.open.load(Ordering::SeqCst) == 0);

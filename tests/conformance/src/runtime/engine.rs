@@ -7,7 +7,7 @@ use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{DownloadEvent, DownloadState, EngineError};
 use std::time::Duration;
 
-/// A download over several connections, from start to end; the next engine knows of it.
+/// A download over several connections, from start to end, of which events tell; the next engine knows of it.
 pub fn a_file_arrives(mut world: impl World) {
     let body = content(9_000_001);
     world.serve(&body, Manner::Answers);
@@ -16,12 +16,27 @@ pub fn a_file_arrives(mut world: impl World) {
     run_until_complete(&mut world, id);
     assert!(world.file("file.bin").is_some_and(|file| file == body));
     world.shut_down();
+    let told = world.told();
+    assert!(told.iter().all(|event| event.id() == id), "{told:?}");
+    assert_eq!(told.first(), Some(&DownloadEvent::Added { id }));
+    assert!(told.contains(&DownloadEvent::Started { id }), "{told:?}");
+    assert!(told.contains(&DownloadEvent::Completed { id }), "{told:?}");
     world.run_until("no connection is left", |world| world.connections() == 0);
     world.start();
     let left: Vec<_> = world.list().into_iter().map(|status| (status.id, status.state)).collect();
     assert_eq!(left, [(id, DownloadState::Completed)]);
     world.shut_down();
     assert_eq!((world.files(), world.open_files()), (vec!["file.bin".to_owned()], 0));
+}
+
+/// A file without a byte is a file.
+pub fn an_empty_file_arrives(mut world: impl World) {
+    world.serve(&[], Manner::Answers);
+    world.start();
+    let id = world.add("empty", DownloadOptions::new()).expect("it is added");
+    run_until_complete(&mut world, id);
+    assert_eq!(world.file("empty"), Some(Vec::new()));
+    world.shut_down();
 }
 
 /// Dropping an engine in the middle frees its store and files; the next one finishes the download.
@@ -43,19 +58,26 @@ pub fn it_goes_on_after_a_drop(mut world: impl World) {
     world.shut_down();
 }
 
-/// A server that does not answer keeps nobody.
+/// A server that does not answer, or not to the end, keeps nobody.
 pub fn shutdown_is_bounded(mut world: impl World) {
-    world.serve(&[], Manner::Hangs);
-    world.start();
-    world.add("file.bin", DownloadOptions::new()).expect("it is added");
-    world.run_until("a request", |world| world.requests() > 0);
-    let took = world.shut_down();
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    world.run_until("connections are closed", |world| world.connections() == 0);
-    assert_eq!(world.open_files(), 0);
+    for (path, manner) in [("never", Manner::Hangs), ("half", Manner::StopsHalfway)] {
+        world.serve(&content(1_000_000), manner);
+        world.start();
+        let requests = world.requests();
+        let id = world.add(path, DownloadOptions::new()).expect("it is added");
+        world.run_until("a request", |world| world.requests() > requests);
+        if manner == Manner::StopsHalfway {
+            world.run_until("data", |world| completed_size(world, id) > 0);
+        }
+        let took = world.shut_down();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        world.run_until("connections are closed", |world| world.connections() == 0);
+        assert_eq!(world.open_files(), 0);
+    }
 }
 
-/// A download is paused, resumed after the engine was ended, and another one taken away with all that it made.
+/// A download is paused, resumed after the engine was ended, and another one taken away with all that it made, and nothing
+/// else.
 pub fn commands_are_obeyed(mut world: impl World) {
     let body = content(2_000_000);
     world.serve(&body, Manner::Dawdles);

@@ -22,6 +22,8 @@ pub enum Manner {
     Answers,
     /// Reads requests and never answers.
     Hangs,
+    /// Sends half of what it was asked for and keeps the connection open.
+    StopsHalfway,
     /// Sends a little at a time: a mebibyte or two in a second.
     Dawdles,
 }

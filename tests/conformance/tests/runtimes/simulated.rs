@@ -6,7 +6,7 @@ use gosh_dl_conformance::store::Backend;
 use gosh_dl_core::download::torrent::ReadRequest;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{Answer, DownloadEvent, DownloadStatus, EngineError};
-use gosh_dl_sim::{Behaviour, Content, CrashMode, Resource, World};
+use gosh_dl_sim::{Behaviour, Content, CrashMode, Cut, End, Resource, World};
 use std::time::Duration;
 
 /// A simulated world whose store is a real one.
@@ -32,6 +32,10 @@ impl<B: Backend> Simulated<B> {
         let behaviour = match self.manner {
             Manner::Answers => Behaviour::default(),
             Manner::Hangs => Behaviour { delay: Duration::from_secs(1 << 20), ..Behaviour::default() },
+            Manner::StopsHalfway => {
+                let cut = Cut::always(self.body.len() as u64 / 2, End::Stall);
+                Behaviour { cut: Some(cut), ..Behaviour::default() }
+            }
             Manner::Dawdles => Behaviour { rate: Some(1 << 20), ..Behaviour::default() },
         };
         let content = Content::Literal(self.body.clone().into());
@@ -48,6 +52,7 @@ impl<B: Backend> gosh_dl_conformance::runtime::world::World for Simulated<B> {
     fn serve(&mut self, body: &[u8], manner: Manner) {
         self.body = body.to_vec();
         self.manner = manner;
+        self.world.host(HOST);
     }
 
     fn start(&mut self) {
