@@ -93,6 +93,7 @@ impl Play {
             Output::Record => "record".to_owned(),
             Output::Durable => "durable".to_owned(),
             Output::Pace { origin, .. } => format!("pace {origin}"),
+            Output::ReadDone(done) => format!("read {:?}", done.result),
             Output::Ended(end) => format!("ended {end:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Files of torrents as programs on smol read files: by the traits of `futures_io`.
+//! Files of downloads as programs on smol read files: by the traits of `futures_io`.
 
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -6,14 +6,13 @@ use gosh_dl_runtime::FileReader;
 use smol::io::{AsyncRead, AsyncSeek};
 use std::io::{self, SeekFrom};
 
-/// Reads one file of a torrent that runs, while it is fetched: see [`FileReader`].
+/// Reads one file of a download that runs, while it is fetched: see [`FileReader`].
 #[derive(Debug)]
 pub struct DownloadReader(pub(crate) FileReader);
 
 impl DownloadReader {
-    /// The length of the file in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "it is the length of a file, not of a collection")]
-    pub fn len(&self) -> u64 {
+    /// The length of the file in bytes; `None` while the server has not told it.
+    pub fn len(&self) -> Option<u64> {
         self.0.len()
     }
 }

@@ -58,13 +58,13 @@ impl DownloadEngine {
         Ok(Self::launch(config, Some(store))?.0)
     }
 
-    /// Reads a file of a torrent that runs, by its number, while it is fetched: what is read comes first, with a window
-    /// ahead of it that follows how fast it is read, and only bytes whose hash is right. Dropping the reader ends that.
+    /// Reads a file of a download that runs, by its number (0 of one over HTTP), while it is fetched: what is read comes
+    /// first, with a window ahead of it that follows how fast it is read. Dropping the reader ends that.
     ///
     /// # Errors
     ///
-    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for a download that is no torrent or whose metainfo has
-    /// not come yet; [`EngineError::InvalidInput`] for a file that it does not have.
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for a torrent whose metainfo has not come yet;
+    /// [`EngineError::InvalidInput`] for a file that it does not have.
     pub fn open_reader(&self, id: DownloadId, file: usize) -> Result<DownloadReader> {
         self.handle.open_reader(id, file).map(DownloadReader)
     }

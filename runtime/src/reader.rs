@@ -1,4 +1,4 @@
-//! Reading the files of a torrent while they are fetched; drivers give it the traits of their runtimes.
+//! Reading the files of a download while they are fetched; drivers give it the traits of their runtimes.
 
 use crate::driver::Shared;
 use bytes::Bytes;
@@ -7,20 +7,20 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use futures_channel::oneshot;
 use gosh_dl_core::download::DownloadId;
-use gosh_dl_core::download::torrent::ReadRequest;
+use gosh_dl_core::download::ReadRequest;
 use gosh_dl_core::engine::{Answer, EngineError};
 use std::io::{self, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Reads one file of a torrent that runs. What it waits for is fetched first, with a window ahead of it that follows how
-/// fast it is read; only bytes whose hash is right come. Dropping it ends that.
+/// Reads one file of a download that runs. What it waits for is fetched first, with a window ahead of it that follows how
+/// fast it is read. Of a torrent only bytes whose hash is right come; those of a download over HTTP come as they arrived,
+/// in order where the server has no ranges. Dropping it ends that.
 pub struct FileReader {
     shared: Arc<Shared>,
     id: DownloadId,
     reader: u64,
     file: usize,
-    len: u64,
     at: u64,
     /// The answer to the read under way, which outlives a future that was dropped.
     pending: Option<oneshot::Receiver<Result<Answer, EngineError>>>,
@@ -30,24 +30,14 @@ pub struct FileReader {
 
 impl FileReader {
     pub(crate) fn open(shared: Arc<Shared>, id: DownloadId, file: usize) -> Result<Self, EngineError> {
-        let status = shared.view(|engine, now| engine.status(now, id));
-        let status = status.ok_or_else(|| EngineError::NotFound(id.to_string()))?;
-        let Some(metainfo) = shared.view(|engine, _| engine.metainfo(id)) else {
-            let current_state = status.state.name().to_owned();
-            return Err(EngineError::InvalidState { action: "read from", current_state });
-        };
-        let Some(found) = metainfo.files().get(file).filter(|file| !file.pad) else {
-            let message = format!("there is no file {file} in the torrent");
-            return Err(EngineError::InvalidInput { field: "file", message });
-        };
-        let (len, reader) = (found.len, next_reader());
-        Ok(Self { shared, id, reader, file, len, at: 0, pending: None, rest: Bytes::new() })
+        shared.view(|engine, _| engine.file_len(id, file))?;
+        let reader = next_reader();
+        Ok(Self { shared, id, reader, file, at: 0, pending: None, rest: Bytes::new() })
     }
 
-    /// The length of the file in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "it is the length of a file, not of a collection")]
-    pub fn len(&self) -> u64 {
-        self.len
+    /// The length of the file in bytes; `None` while the server has not told it, or where the download is gone.
+    pub fn len(&self) -> Option<u64> {
+        self.shared.view(|engine, _| engine.file_len(self.id, self.file)).ok().flatten()
     }
 
     /// Where the next read begins, in bytes.
@@ -74,11 +64,13 @@ impl FileReader {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] for a place before the beginning.
+    /// [`io::ErrorKind::InvalidInput`] for a place before the beginning, [`io::ErrorKind::Unsupported`] for one that is
+    /// told from an end that is not known.
     pub fn seek_from(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let unknown = || io::Error::new(io::ErrorKind::Unsupported, "the length is not known yet");
         let to = match to {
             SeekFrom::Start(to) => Some(to),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::End(by) => self.len().ok_or_else(unknown)?.checked_add_signed(by),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
         let to =
@@ -92,16 +84,17 @@ impl FileReader {
     ///
     /// # Errors
     ///
-    /// [`EngineError::InvalidState`] where the torrent does not run or stops meanwhile, [`EngineError::NotFound`] where
+    /// [`EngineError::InvalidState`] where the download does not run or stops meanwhile, [`EngineError::NotFound`] where
     /// it is gone; [`EngineError::InvalidInput`] where too many readers read it; [`EngineError::Storage`] where the disk
-    /// fails.
+    /// fails; [`EngineError::Protocol`] once where the server has another version of the file now, and what was read does
+    /// not belong to what follows.
     pub async fn read(&mut self, max: u32) -> Result<Bytes, EngineError> {
         poll_fn(|cx| self.poll_read(cx, max)).await
     }
 
     /// [`read`](Self::read) for those who poll.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, max: u32) -> Poll<Result<Bytes, EngineError>> {
-        if self.rest.is_empty() && self.at < self.len && max > 0 {
+        if self.rest.is_empty() && max > 0 {
             self.rest = ready!(self.poll_fetch(cx, max))?;
         }
         let bytes = self.rest.split_to(self.rest.len().min(max as usize));
@@ -135,8 +128,8 @@ impl FileReader {
 
 impl core::fmt::Debug for FileReader {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { id, reader, file, len, at, .. } = self;
-        write!(f, "FileReader({reader} at {at} of {len} in file {file} of {id})")
+        let Self { id, reader, file, at, .. } = self;
+        write!(f, "FileReader({reader} at {at} in file {file} of {id})")
     }
 }
 

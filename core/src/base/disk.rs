@@ -361,6 +361,16 @@ pub enum DiskOk {
     Digests(Vec<Result<Digest, DiskError>>),
 }
 
+impl DiskOk {
+    /// The bytes, where some were read.
+    pub fn into_data(self) -> Option<Bytes> {
+        match self {
+            Self::Data(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 /// A file as [`DiskOp::Stat`] and [`DiskOp::Open`] see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {

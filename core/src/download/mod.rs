@@ -8,6 +8,8 @@ pub mod http;
 pub mod id;
 pub mod lease;
 pub mod options;
+pub mod readers;
+pub mod reading;
 pub mod target;
 pub mod torrent;
 
@@ -19,4 +21,5 @@ pub use lease::{Destination, Lease};
 pub use options::{
     ConflictPolicy, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange, ParseChecksumError,
 };
+pub use reading::{ReadError, ReadRequest};
 pub use torrent::picker::Priority as FilePriority;

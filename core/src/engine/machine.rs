@@ -10,6 +10,7 @@ use super::io::{Answer, DiskKey, Input, Output, Token};
 use super::journal::{Journal, Then};
 use super::links::{Links, LinksConfig};
 use super::queue::Queue;
+use super::reading::Readers;
 use super::record::{self, DownloadRecord, Note, RecordError, SavedState};
 use super::status::{DownloadState, DownloadStatus, GlobalStats};
 use super::swarm::{GuestKey, Swarm};
@@ -60,6 +61,7 @@ pub struct Engine {
     pub(super) dirs: Dirs<EntryKey>,
     pub(super) journal: Journal<EntryKey>,
     pub(super) flow: Flow,
+    pub(super) readers: Readers,
     pub(super) disk_ops: BTreeMap<DiskKey, DiskOwner>,
     pub(super) next_disk: u64,
     pub(super) next_keys: u64,
@@ -136,6 +138,7 @@ impl Engine {
             dirs: Dirs::new(),
             journal: Journal::new(),
             flow: Flow::new(now, config.global_download_limit, config.buffer_budget),
+            readers: Readers::default(),
             disk_ops: BTreeMap::new(),
             next_disk: 0,
             next_keys: 1,

@@ -370,12 +370,16 @@ impl Engine {
                 let run = self.entries.get(key).map_or(0, |entry| entry.run);
                 self.journal.then(Then::Recorded(key, run));
             }
-            http::Output::Forgotten => self.save(key),
+            http::Output::Forgotten => {
+                self.readers.forget(key);
+                self.save(key);
+            }
             http::Output::Durable => {
                 self.save(key);
                 self.end_checkpoint(now);
             }
             http::Output::Pace { origin, until } => self.links.pace(now, &origin, until),
+            http::Output::ReadDone(done) => self.on_read_done(key, done),
             http::Output::Ended(end) => self.on_ended(now, key, end),
         }
     }

@@ -281,7 +281,7 @@ impl Engine {
             }
             torrent::Output::Checked { bad } => self.on_torrent_checked(now, key, bad),
             torrent::Output::Completed => self.on_torrent_completed(now, key),
-            torrent::Output::ReadDone { reply, result } => self.on_read_done(key, reply, result),
+            torrent::Output::ReadDone(done) => self.on_read_done(key, done),
             torrent::Output::Ended(end) => {
                 self.leave_swarm(key);
                 self.on_ended(now, key, end);

@@ -9,7 +9,7 @@ use crate::download::torrent::candidates::{BAN, Candidates, Source};
 use crate::download::torrent::choker::{ChokePeer, Choker};
 use crate::download::torrent::metadata::MetadataFetch;
 use crate::download::torrent::pipeline::Pipeline;
-use crate::download::torrent::readers::{MAX_READERS, MAX_URGENT, Readers};
+use crate::download::readers::{MAX_READERS, MAX_URGENT, Readers};
 use crate::engine::queue::Queue;
 use crate::wire::peer::METADATA_PIECE_LEN;
 use arbitrary::Arbitrary;
@@ -321,13 +321,12 @@ pub fn readers(data: &[u8]) {
             }
             Read::Later(tenths) => later(&mut now, tenths),
         }
-        let mut windows = Vec::new();
+        let windows = readers.windows(now, 0);
+        assert_eq!(windows.len(), open.len());
         for (key, range) in &open {
             let at = readers.position(*key).expect("it is open");
-            let window = readers.window(now, *key, &grid).expect("it is open");
-            assert!((range.start..=range.end).contains(&at) && window.start == at && window.end <= range.end);
-            assert!(readers.ready(*key, &grid, &have) <= range.end - at);
-            windows.push(window);
+            assert!((range.start..=range.end).contains(&at) && readers.rest(*key) == Some(at..range.end));
+            assert!(windows.iter().any(|window| window.start == at && window.end <= range.end));
         }
         let urgent = readers.urgent(now, &grid, |piece| !have.has(piece));
         assert!(urgent.len() <= MAX_URGENT && urgent.iter().collect::<BTreeSet<_>>().len() == urgent.len());

@@ -10,7 +10,7 @@ use crate::world::{Truth, World};
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
-use gosh_dl_core::download::torrent::ReadRequest;
+use gosh_dl_core::download::ReadRequest;
 use gosh_dl_core::download::torrent::announcer::TrackerStatus;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use gosh_dl_core::engine::recording::RecordedEngine;

@@ -277,6 +277,7 @@ impl HttpDownload {
         self.segments = Some(Segments::new(total, RangeSet::new(), self.plan.min_segment));
         if total != u64::MAX {
             self.target.set_total(total);
+            self.reading.set_end(total);
         }
         let mirror = self.mirrors.at(index);
         let name = head.file_name().or_else(|| mirror.home.file_name()).or_else(|| mirror.url.file_name());
@@ -446,6 +447,7 @@ impl HttpDownload {
             segments.set_total(total);
         }
         self.target.set_total(total);
+        self.reading.set_end(total);
     }
 
     /// Gives the connection back and forgets the exchange.

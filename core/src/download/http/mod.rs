@@ -10,6 +10,7 @@ mod exchange;
 pub mod mirrors;
 mod plan;
 pub mod ramp;
+mod reading;
 pub mod response;
 pub mod segments;
 mod slots;
@@ -23,6 +24,7 @@ use self::segments::Segments;
 use super::End;
 use super::error::DownloadError;
 use super::lease::{self, Lease};
+use super::reading::{ReadDone, Reading};
 use super::target::{self, DiskTag, Part, Target};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::{FileName, Instant, Key, LinkInput, RangeSet, RateMeter, Rng, Slab, WallClock};
@@ -55,6 +57,8 @@ pub enum Output {
         /// Until when.
         until: Instant,
     },
+    /// What [`HttpDownload::read`] asked for is here, or will not be.
+    ReadDone(ReadDone),
     /// It is over; nothing follows.
     Ended(End),
 }
@@ -116,6 +120,9 @@ pub struct HttpDownload {
     rest_until: Instant,
     wall: WallClock,
     deadline: Option<Instant>,
+    reading: Reading,
+    /// How many reads were begun.
+    reads: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -143,6 +150,8 @@ impl HttpDownload {
             rest_until: now,
             wall: start.wall,
             deadline: plan.deadline.map(|length| now + length),
+            reading: Reading::default(),
+            reads: 0,
             outputs: VecDeque::new(),
             rng: start.rng,
             plan,
@@ -196,7 +205,9 @@ impl HttpDownload {
 
     /// The disk operation with that tag ended.
     pub fn handle_disk(&mut self, now: Instant, tag: DiskTag, result: DiskResult) {
-        self.target.handle_disk(tag, result);
+        if !self.on_reader_read(now, tag, &result) {
+            self.target.handle_disk(tag, result);
+        }
         self.settle(now);
     }
 
@@ -393,6 +404,10 @@ impl HttpDownload {
                 self.on_target(now, output);
             }
         }
+        self.serve_readers();
+        while let Some(output) = self.target.poll_output() {
+            self.on_target(now, output);
+        }
     }
 
     fn on_target(&mut self, now: Instant, output: target::Output) {
@@ -418,6 +433,7 @@ impl HttpDownload {
 
     fn end(&mut self, end: End) {
         if self.phase != Phase::Ended {
+            self.stop_readers();
             self.phase = Phase::Ended;
             self.outputs.push_back(Output::Ended(end));
         }
@@ -425,6 +441,7 @@ impl HttpDownload {
 
     /// The file of an earlier life is gone: everything is fetched again.
     fn on_lost(&mut self, now: Instant) {
+        self.forget_read();
         self.close_all(now);
         self.segments = None;
         self.base = None;
@@ -461,7 +478,13 @@ impl HttpDownload {
         self.base = None;
         self.mirrors.forget_content();
         self.target.restart();
+        self.forget_read();
+    }
+
+    /// What arrived counts no more, and what was read of it neither.
+    fn forget_read(&mut self) {
         self.outputs.push_back(Output::Forgotten);
+        self.stop_readers();
     }
 
     /// Ends all exchanges.
@@ -471,6 +494,7 @@ impl HttpDownload {
         }
         self.next_look = None;
         self.deadline = None;
+        self.stop_readers();
         self.close_all(now);
     }
 }

@@ -4,6 +4,8 @@
 //! streaming and for disks). They shrink towards the end of the file, and when nothing is left to hand out, a free
 //! connection takes its share of the segment that would finish last. A tail too short to share is fetched twice, and
 //! whoever is first wins; at most [`MAX_RACE`] bytes are fetched twice that way per racer.
+//!
+//! Where somebody reads the file meanwhile, what lies in the windows of readers comes before all else.
 
 use crate::base::RangeSet;
 use core::ops::Range;
@@ -36,12 +38,14 @@ pub struct Segments<S> {
     received: RangeSet,
     active: Vec<Segment<S>>,
     min_segment: u64,
+    /// What readers need soon.
+    windows: Vec<Range<u64>>,
 }
 
 impl<S: Copy + Eq> Segments<S> {
     /// A file of `total` bytes (`u64::MAX` while unknown), of which `received` is there.
     pub fn new(total: u64, received: RangeSet, min_segment: u64) -> Self {
-        Self { total, received, active: Vec::new(), min_segment: min_segment.max(1) }
+        Self { total, received, active: Vec::new(), min_segment: min_segment.max(1), windows: Vec::new() }
     }
 
     /// The length of the file in bytes; `u64::MAX` while unknown.
@@ -76,13 +80,60 @@ impl<S: Copy + Eq> Segments<S> {
         self.active.len()
     }
 
-    /// The next free bytes from the front, without taking them: where an unbounded request would start.
+    /// What lies in these ranges, each from its beginning, comes before all else from now on.
+    pub fn prefer(&mut self, windows: Vec<Range<u64>>) {
+        self.windows = windows;
+    }
+
+    /// Lets go of what readers wait for and would have to wait long for, because whoever is to fetch it is still far from
+    /// it; and leaves others a share of what lies ahead of a reader.
+    pub fn make_room(&mut self, owners: usize) {
+        for window in &self.windows {
+            let Some(gap) = self.received.first_gap(window.start, self.total) else { continue };
+            let share = window_share(window, owners).max(self.min_segment);
+            let needed = gap.start;
+            let holds = |segment: &&mut Segment<S>| {
+                !segment.racing && segment.pos <= needed && needed < segment.end.min(window.end)
+            };
+            for segment in self.active.iter_mut().filter(holds) {
+                if needed - segment.pos > NEAR {
+                    segment.end = needed;
+                } else if owners > 1 {
+                    segment.end = segment.end.min(segment.pos + share);
+                }
+            }
+        }
+    }
+
+    /// The next free bytes of those that readers need soon; those nearest to a reader first.
+    pub fn first_needed(&self) -> Option<Range<u64>> {
+        let free = |window: &Range<u64>| Some((window.start, self.first_free_in(window.clone())?));
+        let needed = self.windows.iter().filter_map(free);
+        needed.min_by_key(|(reader, free)| free.start - reader).map(|(_, free)| free)
+    }
+
+    /// Whether nothing that `owner` still has to fetch is needed soon.
+    pub fn can_wait(&self, owner: S) -> bool {
+        let meets = |window: &Range<u64>, rest: &Range<u64>| rest.start < window.end && window.start < rest.end;
+        self.remaining(owner).is_some_and(|rest| !self.windows.iter().any(|window| meets(window, &rest)))
+    }
+
+    /// The next free bytes, those that readers need soon or else from the front, without taking them: where an
+    /// unbounded request would start.
     pub fn first_free(&self) -> Option<Range<u64>> {
-        let mut from = 0;
+        self.first_needed().or_else(|| self.first_free_in(0..self.total))
+    }
+
+    /// The first free bytes that begin in `range`; they may go on behind it.
+    fn first_free_in(&self, range: Range<u64>) -> Option<Range<u64>> {
+        let mut from = range.start;
         while let Some(gap) = self.received.first_gap(from, self.total) {
             let mut start = gap.start;
             while let Some(segment) = self.active.iter().find(|s| s.pos <= start && start < s.end) {
                 start = segment.end;
+            }
+            if start >= range.end {
+                return None;
             }
             if start >= gap.end {
                 from = gap.end.max(start);
@@ -102,7 +153,7 @@ impl<S: Copy + Eq> Segments<S> {
     /// Gives `owner` the next free segment for one of `owners` connections that goes at `pace`.
     pub fn assign(&mut self, owner: S, owners: usize, pace: Pace) -> Option<Range<u64>> {
         let free = self.first_free()?;
-        let size = self.segment_size(owners, pace).min(free.end - free.start);
+        let size = self.segment_size(free.start, owners, pace).min(free.end - free.start);
         // A rest too small to be worth a request of its own goes along.
         let rest = free.end - free.start - size;
         let end = if rest < self.min_segment / 2 { free.end } else { free.start + size };
@@ -110,9 +161,12 @@ impl<S: Copy + Eq> Segments<S> {
         Some(free.start..end)
     }
 
-    /// How long a segment is: two seconds' worth, at most a share of the free bytes that leaves each owner another.
-    fn segment_size(&self, owners: usize, pace: Pace) -> u64 {
-        let share = self.free() / (2 * owners.max(1) as u64);
+    /// How long a segment is that begins at `start`: two seconds' worth, at most a share of the free bytes that leaves
+    /// each owner another, and where a reader needs it soon a share of its window.
+    fn segment_size(&self, start: u64, owners: usize, pace: Pace) -> u64 {
+        let needed = self.windows.iter().find(|window| window.contains(&start));
+        let needed = needed.map_or(u64::MAX, |window| window_share(window, owners));
+        let share = (self.free() / (2 * owners.max(1) as u64)).min(needed);
         share.min((pace.rate.saturating_mul(2)).max(MAX_UNPACED)).max(self.min_segment)
     }
 
@@ -138,7 +192,10 @@ impl<S: Copy + Eq> Segments<S> {
         let Some(free) = self.first_free_from(end).filter(|free| free.start == end && covers > end) else {
             return false;
         };
-        let size = if owners <= 1 { u64::MAX } else { self.segment_size(owners, pace) };
+        if self.first_needed().is_some_and(|needed| !needed.contains(&end)) {
+            return false;
+        }
+        let size = if owners <= 1 { u64::MAX } else { self.segment_size(end, owners, pace) };
         self.active[index].end = free.end.min(covers).min(end.saturating_add(size));
         true
     }
@@ -260,6 +317,14 @@ impl<S: Copy + Eq> Segments<S> {
 /// A segment of a connection whose speed is not known yet, or is low, is at most this long.
 const MAX_UNPACED: u64 = 16 << 20;
 
+/// The share of a reader's window that each of `owners` connections takes at once.
+fn window_share(window: &Range<u64>, owners: usize) -> u64 {
+    (window.end - window.start) / owners.max(1) as u64
+}
+
+/// Whoever is that close to what a reader waits for is there sooner than somebody else would be.
+const NEAR: u64 = 256 << 10;
+
 /// Shares below this cost more in requests than they save.
 pub const MIN_SHARE: u64 = 64 << 10;
 
@@ -334,6 +399,53 @@ mod tests {
         assert_eq!(map.assign(1, 2, SLOW), Some(14 * MIB..18 * MIB + MIB / 2));
         map.accept(0, 6 * MIB);
         assert!(!map.extend(0, 2, SLOW), "the bytes behind are taken");
+    }
+
+    #[test]
+    fn what_a_reader_needs_comes_first_in_shares_for_all() {
+        let mut map = segments(64 * MIB);
+        map.take(0, 0..64 * MIB, 64 * MIB);
+        map.prefer(vec![40 * MIB..44 * MIB]);
+        assert_eq!(map.first_needed(), None, "somebody else has it");
+        map.make_room(4);
+        assert_eq!(map.remaining(0), Some(0..40 * MIB));
+        assert!(map.can_wait(0));
+        let taken: Vec<_> = (1..6).filter_map(|owner| map.assign(owner, 4, SLOW)).collect();
+        assert_eq!(taken[..4], [40, 41, 42, 43].map(|at| at * MIB..(at + 1) * MIB));
+        assert_eq!(taken[4].start, 44 * MIB, "nothing more is needed soon");
+        assert!(!map.can_wait(1) && map.can_wait(5));
+    }
+
+    #[test]
+    fn whoever_is_close_to_what_a_reader_needs_goes_on_and_leaves_others_a_share() {
+        let mut map = segments(64 * MIB);
+        map.take(0, 0..16 * MIB, 16 * MIB);
+        map.prefer(vec![NEAR..4 * MIB + NEAR]);
+        map.make_room(4);
+        assert_eq!(map.remaining(0), Some(0..MIB));
+        assert_eq!(map.assign(1, 4, SLOW), Some(MIB..2 * MIB));
+        map.make_room(1);
+        assert_eq!(map.remaining(0), Some(0..MIB), "it is cut no further");
+    }
+
+    #[test]
+    fn nobody_goes_on_elsewhere_while_a_reader_needs_something() {
+        let mut map = segments(64 * MIB);
+        map.take(0, 0..2 * MIB, 64 * MIB);
+        map.accept(0, 2 * MIB);
+        map.prefer(vec![40 * MIB..44 * MIB]);
+        assert!(!map.extend(0, 2, SLOW));
+        map.prefer(vec![MIB..5 * MIB]);
+        assert!(map.extend(0, 2, SLOW));
+        assert_eq!(map.remaining(0), Some(2 * MIB..4 * MIB));
+    }
+
+    #[test]
+    fn readers_take_turns_by_who_has_least_ahead() {
+        let mut map = segments(64 * MIB);
+        map.prefer(vec![8 * MIB..12 * MIB, 40 * MIB..44 * MIB]);
+        assert_eq!(map.assign(0, 2, SLOW), Some(8 * MIB..10 * MIB));
+        assert_eq!(map.assign(1, 2, SLOW), Some(40 * MIB..42 * MIB));
     }
 
     #[test]

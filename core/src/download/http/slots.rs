@@ -20,6 +20,7 @@ impl HttpDownload {
             self.finish(now);
             return;
         }
+        self.hurry(now);
         while now >= self.rest_until && self.working(now) < self.wanted(now) {
             let Some(mirror) = self.pick_mirror(now) else { break };
             self.make_room();
@@ -33,7 +34,7 @@ impl HttpDownload {
     }
 
     /// How many exchanges there should be.
-    fn wanted(&self, now: Instant) -> usize {
+    pub(super) fn wanted(&self, now: Instant) -> usize {
         let Some(segments) = self.segments.as_ref().filter(|s| s.total() != u64::MAX && self.some_ranges())
         else {
             return 1;
@@ -45,7 +46,7 @@ impl HttpDownload {
         self.level().min(segments.owners().saturating_add(more)).max(1)
     }
 
-    fn level(&self) -> usize {
+    pub(super) fn level(&self) -> usize {
         // Every mirror gets one connection, so that it is measured.
         let ranged = |(index, m): &(MirrorIndex, &Mirror)| {
             self.may_use(*index) && m.is_alive() && m.ranges != Ranges::No
@@ -54,7 +55,7 @@ impl HttpDownload {
         self.ramp.level().max(alive).min(self.plan.max_connections)
     }
 
-    fn some_ranges(&self) -> bool {
+    pub(super) fn some_ranges(&self) -> bool {
         let mut alive =
             self.mirrors.iter().filter(|(index, mirror)| self.may_use(*index) && mirror.is_alive());
         alive.any(|(_, mirror)| mirror.ranges != Ranges::No)
@@ -66,7 +67,7 @@ impl HttpDownload {
     }
 
     /// The mirror for the next exchange; one whose host keeps an exchange waiting gets no other.
-    fn pick_mirror(&self, now: Instant) -> Option<MirrorIndex> {
+    pub(super) fn pick_mirror(&self, now: Instant) -> Option<MirrorIndex> {
         let whole = self.segments.as_ref().is_none_or(|s| s.received().is_empty()) || !self.some_ranges();
         let waits = |index| self.slots.iter().any(|(_, slot)| slot.mirror == index && slot.waits(now));
         let idle = self.working(now) == 0;
@@ -75,7 +76,7 @@ impl HttpDownload {
 
     /// How many exchanges fetch or are about to: not those that throw an answer away, or wait for a host that is paced
     /// or has no connection to spare.
-    fn working(&self, now: Instant) -> usize {
+    pub(super) fn working(&self, now: Instant) -> usize {
         let works = |slot: &Slot| !matches!(slot.stage, Stage::Draining { .. }) && !slot.waits(now);
         self.slots.iter().filter(|(_, slot)| works(slot)).count()
     }

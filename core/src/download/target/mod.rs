@@ -100,6 +100,8 @@ pub enum DiskTag {
     Sync,
     /// Feeding the digest.
     Hash,
+    /// A read for somebody who reads the file meanwhile.
+    Read(u64),
     /// Giving the final name.
     Rename,
     /// Syncing the directory after the final name was given.
@@ -300,6 +302,22 @@ impl Target {
         self.settle();
     }
 
+    /// Reads bytes that are there: [`DiskTag::Read`] with `token` brings them. Ignored where [`ready_from`](Self::ready_from) says
+    /// that there are none.
+    pub fn read(&mut self, token: u64, offset: u64, len: u32) {
+        if let Some(file) = self.file {
+            let op = DiskOp::Read { file, offset, len };
+            self.outputs.push_back(Output::Disk(DiskTag::Read(token), op));
+        }
+    }
+
+    /// How many bytes from `offset` on could be read now.
+    pub fn ready_from(&self, offset: u64) -> u64 {
+        let is_open = self.file.is_some() && matches!(self.state, State::Ready | State::Finishing(_));
+        let end = self.written.end_of(offset).filter(|_| is_open);
+        end.map_or(0, |end| end - offset)
+    }
+
     /// The store knows [`part`](Self::part).
     pub fn recorded(&mut self) {
         match self.state {
@@ -389,7 +407,7 @@ impl Target {
             DiskTag::Rename => self.on_renamed(result),
             DiskTag::SyncDir => self.on_dir_synced(result),
             DiskTag::SyncEntry => self.on_entry_synced(result),
-            DiskTag::Remove => {}
+            DiskTag::Remove | DiskTag::Read(_) => {}
         }
         self.settle();
     }

@@ -24,7 +24,6 @@ pub mod pipeline;
 mod plan;
 mod priorities;
 mod reach;
-pub mod readers;
 mod reading;
 mod routing;
 pub mod super_seed;
@@ -39,7 +38,6 @@ pub use self::files::FilesSaved;
 pub use self::plan::{Goal, TorrentPlan, TorrentSaved, TorrentStart};
 pub use self::priorities::file_priorities;
 pub use self::reach::ReachError;
-pub use self::reading::{ReadError, ReadRequest};
 pub use self::trail::RedirectError;
 pub use self::views::PeerView;
 pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
@@ -55,6 +53,7 @@ use self::picker::Picker;
 use self::super_seed::SuperSeed;
 use self::web_seeds::SeedSlot;
 use super::lease::{self, Lease};
+use super::reading::{ReadDone, Reading};
 use super::{DownloadError, End};
 use crate::base::disk::{DirKey, DiskError, DiskOp, DiskResult};
 use crate::base::link::{LinkKey, ResolveError};
@@ -135,12 +134,7 @@ pub enum Output {
     /// All that is wanted is verified, synced and under its final names. Seeding follows, or the end.
     Completed,
     /// What [`Torrent::read`] asked for is here, or will not be.
-    ReadDone {
-        /// As it was given.
-        reply: u64,
-        /// The bytes.
-        result: Result<Bytes, ReadError>,
-    },
+    ReadDone(ReadDone),
     /// It is over; nothing follows.
     Ended(End),
 }
@@ -193,7 +187,7 @@ pub struct Torrent {
     uploads: upload::Uploads,
     reads: upload::Reads,
     blame: blame::Blame,
-    reading: reading::Reading,
+    reading: Reading,
     touched: VecDeque<Child>,
     /// Peers with small messages that wait to leave together.
     unflushed: VecDeque<PeerKey>,
@@ -302,7 +296,7 @@ impl Torrent {
             uploads: upload::Uploads::default(),
             reads: upload::Reads::default(),
             blame: blame::Blame::default(),
-            reading: reading::Reading::default(),
+            reading: Reading::default(),
             touched: VecDeque::new(),
             unflushed: VecDeque::new(),
             hungry: VecDeque::new(),

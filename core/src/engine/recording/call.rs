@@ -3,7 +3,7 @@
 use super::fields::{Field, Source, choice};
 use super::{RecordingError, payload, redact};
 use crate::base::{Instant, LinkInput};
-use crate::download::torrent::ReadRequest;
+use crate::download::ReadRequest;
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority, FilePriority};
 use crate::engine::{Engine, EngineConfig, Input, Token};
 use bytes::Bytes;

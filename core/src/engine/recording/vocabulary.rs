@@ -9,7 +9,7 @@ use crate::base::disk::{
 use crate::base::link::{ArrivalKey, ListenerKey, UdpKey};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Key, LinkError, LinkInput, ResolveError, TlsError};
-use crate::download::torrent::ReadRequest;
+use crate::download::ReadRequest;
 use crate::download::{
     ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, FilePriority, OnChange,
 };

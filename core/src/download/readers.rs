@@ -1,20 +1,20 @@
 //! Policy: what those who read while it loads need first.
 //!
-//! Each reader has a position and a window ahead of it that follows how fast it reads. The pieces of all windows, nearest
-//! first, are what the picker takes before anything else ([`Picker::set_urgent`](super::picker::Picker::set_urgent)).
+//! Each reader has a position and a window ahead of it that follows how fast it reads. The bytes of all windows, nearest
+//! first, are what the picker of a torrent takes before anything else; a download over HTTP begins its segments with them.
 
-use crate::base::{Bitfield, Instant, Key, PieceGrid, PieceIndex, RateMeter, Slab};
+use crate::base::{Instant, Key, PieceGrid, PieceIndex, RateMeter, Slab};
 use core::ops::Range;
 use core::time::Duration;
 
 /// Names a reader.
 pub type ReaderKey = Key<Reader>;
 
-/// All readers of one torrent.
+/// All readers of one download.
 ///
 /// ```
-/// use gosh_dl_core::base::{Bitfield, Instant, PieceGrid};
-/// use gosh_dl_core::download::torrent::readers::Readers;
+/// use gosh_dl_core::base::{Instant, PieceGrid};
+/// use gosh_dl_core::download::readers::Readers;
 ///
 /// let grid = PieceGrid::new(4 << 20, 100 << 20).unwrap();
 /// let mut readers = Readers::new();
@@ -27,7 +27,7 @@ pub struct Readers {
     readers: Slab<Reader>,
 }
 
-/// One reader: bytes of the whole torrent that it may read, where it is, and how fast.
+/// One reader: bytes of the whole that it may read, where it is, and how fast.
 #[derive(Debug)]
 pub struct Reader {
     range: Range<u64>,
@@ -41,7 +41,7 @@ impl Readers {
         Self { readers: Slab::new() }
     }
 
-    /// Somebody begins to read `range` of the whole torrent, in bytes, at its start. `None` where there are
+    /// Somebody begins to read `range` of the whole, in bytes, at its start. `None` where there are
     /// [`MAX_READERS`] already.
     pub fn open(&mut self, now: Instant, range: Range<u64>) -> Option<ReaderKey> {
         if self.readers.len() >= MAX_READERS {
@@ -51,7 +51,7 @@ impl Readers {
         Some(self.readers.insert(Reader { range, at, rate: RateMeter::new(now) }))
     }
 
-    /// The reader goes to a byte of the whole torrent; its window begins anew.
+    /// The reader goes to a byte of the whole; its window begins anew.
     pub fn seek(&mut self, now: Instant, reader: ReaderKey, at: u64) {
         if let Some(reader) = self.readers.get_mut(reader) {
             reader.at = at.clamp(reader.range.start, reader.range.end.max(reader.range.start));
@@ -77,41 +77,40 @@ impl Readers {
         self.readers.is_empty()
     }
 
-    /// Where a reader is, as a byte of the whole torrent.
+    /// Where a reader is and where what it reads ends, as bytes of the whole.
+    pub fn rest(&self, reader: ReaderKey) -> Option<Range<u64>> {
+        self.readers.get(reader).map(|reader| reader.at..reader.range.end)
+    }
+
+    /// Where a reader is, as a byte of the whole.
     pub fn position(&self, reader: ReaderKey) -> Option<u64> {
         self.readers.get(reader).map(|reader| reader.at)
     }
 
-    /// How many bytes lie ready at a reader's position: what is in whole pieces without a gap, within its range.
-    pub fn ready(&self, reader: ReaderKey, grid: &PieceGrid, have: &Bitfield) -> u64 {
-        let Some(Reader { range, at, .. }) = self.readers.get(reader) else { return 0 };
-        let mut end = *at;
-        for piece in grid.pieces_in(*at..range.end).take(MAX_LOOK) {
-            if !have.has(piece) {
-                break;
-            }
-            end = grid.piece_range(piece).end.min(range.end);
-        }
-        end - at
+    /// The window of each reader, in bytes of the whole: at least `least` long, unless what it reads ends before.
+    pub fn windows(&self, now: Instant, least: u64) -> Vec<Range<u64>> {
+        self.readers.iter().map(|(_, reader)| reader.window(now, least)).collect()
     }
 
-    /// The window of a reader, in bytes of the whole torrent.
-    pub fn window(&mut self, now: Instant, reader: ReaderKey, grid: &PieceGrid) -> Option<Range<u64>> {
-        self.readers.get_mut(reader).map(|reader| reader.window(now, grid))
+    /// What is read of the whole turned out to end there.
+    pub fn set_end(&mut self, end: u64) {
+        for (_, reader) in self.readers.iter_mut() {
+            reader.range.end = reader.range.end.min(end).max(reader.range.start);
+            reader.at = reader.at.min(reader.range.end);
+        }
     }
 
     /// The pieces that are needed soon, the most urgent first: the readers take turns, each with its next piece that is
     /// `missing`. At most [`MAX_URGENT`].
     pub fn urgent(
-        &mut self,
+        &self,
         now: Instant,
         grid: &PieceGrid,
         missing: impl Fn(PieceIndex) -> bool,
     ) -> Vec<PieceIndex> {
-        let mut windows: Vec<_> = Vec::with_capacity(self.readers.len());
-        for (_, reader) in self.readers.iter_mut() {
-            windows.push(grid.pieces_in(reader.window(now, grid)).filter(|piece| missing(*piece)));
-        }
+        let windows = self.windows(now, u64::from(grid.piece_len()) * MIN_PIECES);
+        let mut windows: Vec<_> =
+            windows.into_iter().map(|window| grid.pieces_in(window).filter(|piece| missing(*piece))).collect();
         let mut urgent = Vec::new();
         let mut left = true;
         while left && urgent.len() < MAX_URGENT {
@@ -134,10 +133,9 @@ impl Default for Readers {
 }
 
 impl Reader {
-    fn window(&mut self, now: Instant, grid: &PieceGrid) -> Range<u64> {
+    fn window(&self, now: Instant, least: u64) -> Range<u64> {
         let ahead = self.rate.rate(now).saturating_mul(AHEAD.as_secs());
-        let pieces = u64::from(grid.piece_len()) * MIN_PIECES;
-        let len = ahead.clamp(MIN_WINDOW, MAX_WINDOW).max(pieces);
+        let len = ahead.clamp(MIN_WINDOW, MAX_WINDOW).max(least);
         self.at..self.at.saturating_add(len).min(self.range.end)
     }
 }
@@ -155,8 +153,6 @@ const MIN_WINDOW: u64 = 4 << 20;
 const MAX_WINDOW: u64 = 64 << 20;
 /// However long pieces are, the next one is fetched while one is read.
 const MIN_PIECES: u64 = 2;
-/// Pieces that one question looks at.
-const MAX_LOOK: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -172,7 +168,7 @@ mod tests {
         Instant::ZERO + Duration::from_secs(secs)
     }
 
-    fn urgent(readers: &mut Readers, now: Instant) -> Vec<u32> {
+    fn urgent(readers: &Readers, now: Instant) -> Vec<u32> {
         readers.urgent(now, &grid(), |_| true).iter().map(|piece| piece.get()).collect()
     }
 
@@ -180,15 +176,16 @@ mod tests {
     fn window_follows_how_fast_it_is_read() {
         let mut readers = Readers::new();
         let reader = readers.open(at(0), 0..1000 * MIB).unwrap();
-        assert_eq!(readers.window(at(0), reader, &grid()), Some(0..4 * MIB));
+        assert_eq!(readers.windows(at(0), 0), [0..4 * MIB]);
+        assert_eq!(readers.windows(at(0), 9 * MIB), [0..9 * MIB]);
         for second in 0..20 {
             readers.consumed(at(second), reader, MIB);
         }
-        let window = readers.window(at(20), reader, &grid()).unwrap();
+        let window = readers.windows(at(20), 0).remove(0);
         assert_eq!(window.start, 20 * MIB);
         assert!((12 * MIB..35 * MIB).contains(&(window.end - window.start)), "{window:?}");
         readers.consumed(at(20), reader, 900 * MIB);
-        assert_eq!(readers.window(at(21), reader, &grid()), Some(920 * MIB..984 * MIB));
+        assert_eq!(readers.windows(at(21), 0), [920 * MIB..984 * MIB]);
     }
 
     #[test]
@@ -196,9 +193,9 @@ mod tests {
         let mut readers = Readers::new();
         let reader = readers.open(at(0), 0..1000 * MIB).unwrap();
         readers.seek(at(0), reader, 500 * MIB + 1);
-        assert_eq!(urgent(&mut readers, at(0)), [500, 501, 502, 503, 504]);
+        assert_eq!(urgent(&readers, at(0)), [500, 501, 502, 503, 504]);
         readers.seek(at(0), reader, u64::MAX);
-        assert_eq!(urgent(&mut readers, at(0)), [0u32; 0]);
+        assert_eq!(urgent(&readers, at(0)), [0u32; 0]);
     }
 
     #[test]
@@ -207,22 +204,29 @@ mod tests {
         let one = readers.open(at(0), 0..1000 * MIB).unwrap();
         let other = readers.open(at(0), 100 * MIB..102 * MIB).unwrap();
         readers.open(at(0), 2 * MIB..1000 * MIB).unwrap();
-        assert_eq!(urgent(&mut readers, at(0)), [0, 100, 2, 1, 101, 3, 4, 5]);
+        assert_eq!(urgent(&readers, at(0)), [0, 100, 2, 1, 101, 3, 4, 5]);
         assert!(readers.close(one) && readers.close(other) && !readers.close(one));
-        assert_eq!(urgent(&mut readers, at(0)), [2, 3, 4, 5]);
+        assert_eq!(urgent(&readers, at(0)), [2, 3, 4, 5]);
     }
 
     #[test]
-    fn pieces_that_are_there_are_not_urgent_and_can_be_read() {
+    fn pieces_that_are_there_are_not_urgent() {
         let mut readers = Readers::new();
-        let reader = readers.open(at(0), MIB / 2..10 * MIB).unwrap();
-        let mut have = Bitfield::new(1000);
-        for piece in [0, 1, 3] {
-            have.insert(grid().piece(piece).unwrap());
-        }
-        assert_eq!(readers.ready(reader, &grid(), &have), 3 * MIB / 2);
-        let urgent = readers.urgent(at(0), &grid(), |piece| !have.has(piece));
+        readers.open(at(0), MIB / 2..10 * MIB).unwrap();
+        let have = [0, 1, 3];
+        let urgent = readers.urgent(at(0), &grid(), |piece| !have.contains(&piece.get()));
         assert_eq!(urgent, [2, 4].map(|piece| grid().piece(piece).unwrap()));
+    }
+
+    #[test]
+    fn end_that_becomes_known_cuts_windows_and_positions() {
+        let mut readers = Readers::new();
+        let near = readers.open(at(0), 0..u64::MAX).unwrap();
+        let far = readers.open(at(0), 0..u64::MAX).unwrap();
+        readers.seek(at(0), far, 5 * MIB);
+        readers.set_end(MIB);
+        assert_eq!((readers.rest(near), readers.rest(far)), (Some(0..MIB), Some(MIB..MIB)));
+        assert_eq!(readers.windows(at(0), 0), [0..MIB, MIB..MIB]);
     }
 
     #[test]
@@ -234,7 +238,7 @@ mod tests {
             readers.consumed(at(1), key, 4 * MIB);
         }
         assert_eq!(readers.open(at(0), 0..1), None);
-        let many = urgent(&mut readers, at(1));
+        let many = urgent(&readers, at(1));
         assert!(many.len() <= MAX_URGENT && many.len() > 200, "{}", many.len());
     }
 }
