@@ -58,8 +58,9 @@ impl DownloadEngine {
         Ok(Self::launch(config, Some(store))?.0)
     }
 
-    /// Reads a file of a download that runs, by its number (0 of one over HTTP), while it is fetched: what is read comes
-    /// first, with a window ahead of it that follows how fast it is read. Dropping the reader ends that.
+    /// Reads a file of a download, by its number (0 of one over HTTP), while it is fetched or afterwards: what is read comes
+    /// first, with a window ahead of it that follows how fast it is read. Dropping the reader ends that. What is not there
+    /// of a download that is paused or queued is waited for until it goes on.
     ///
     /// # Errors
     ///

@@ -6,12 +6,13 @@ use gosh_dl_runtime::FileReader;
 use std::io::{self, SeekFrom};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-/// Reads one file of a download that runs, while it is fetched: see [`FileReader`].
+/// Reads one file of a download, while it is fetched or afterwards: see [`FileReader`].
 #[derive(Debug)]
 pub struct DownloadReader(pub(crate) FileReader);
 
 impl DownloadReader {
     /// The length of the file in bytes; `None` while the server has not told it.
+    #[expect(clippy::len_without_is_empty, reason = "it is the length of a file, not of a collection")]
     pub fn len(&self) -> Option<u64> {
         self.0.len()
     }

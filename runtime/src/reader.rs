@@ -13,7 +13,7 @@ use std::io::{self, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Reads one file of a download that runs. What it waits for is fetched first, with a window ahead of it that follows how
+/// Reads one file of a download, while it runs or at rest. What it waits for is fetched first, with a window ahead of it that follows how
 /// fast it is read. Of a torrent only bytes whose hash is right come; those of a download over HTTP come as they arrived,
 /// in order where the server has no ranges. Dropping it ends that.
 pub struct FileReader {
@@ -36,6 +36,7 @@ impl FileReader {
     }
 
     /// The length of the file in bytes; `None` while the server has not told it, or where the download is gone.
+    #[expect(clippy::len_without_is_empty, reason = "it is the length of a file, not of a collection")]
     pub fn len(&self) -> Option<u64> {
         self.shared.view(|engine, _| engine.file_len(self.id, self.file)).ok().flatten()
     }
@@ -84,9 +85,9 @@ impl FileReader {
     ///
     /// # Errors
     ///
-    /// [`EngineError::InvalidState`] where the download does not run or stops meanwhile, [`EngineError::NotFound`] where
-    /// it is gone; [`EngineError::InvalidInput`] where too many readers read it; [`EngineError::Storage`] where the disk
-    /// fails; [`EngineError::Protocol`] once where the server has another version of the file now, and what was read does
+    /// Why the download failed, where it did; [`EngineError::NotFound`] where it is gone; [`EngineError::InvalidState`] for
+    /// what was not fetched of a torrent that is complete; [`EngineError::InvalidInput`] where too many readers read it;
+    /// [`EngineError::Storage`] where the disk fails; [`EngineError::Protocol`] once where the server has another version of the file now, and what was read does
     /// not belong to what follows.
     pub async fn read(&mut self, max: u32) -> Result<Bytes, EngineError> {
         poll_fn(|cx| self.poll_read(cx, max)).await

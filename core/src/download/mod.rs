@@ -10,6 +10,7 @@ pub mod lease;
 pub mod options;
 pub mod readers;
 pub mod reading;
+pub mod shelf;
 pub mod target;
 pub mod torrent;
 

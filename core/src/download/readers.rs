@@ -109,8 +109,10 @@ impl Readers {
         missing: impl Fn(PieceIndex) -> bool,
     ) -> Vec<PieceIndex> {
         let windows = self.windows(now, u64::from(grid.piece_len()) * MIN_PIECES);
-        let mut windows: Vec<_> =
-            windows.into_iter().map(|window| grid.pieces_in(window).filter(|piece| missing(*piece))).collect();
+        let mut windows: Vec<_> = windows
+            .into_iter()
+            .map(|window| grid.pieces_in(window).filter(|piece| missing(*piece)))
+            .collect();
         let mut urgent = Vec::new();
         let mut left = true;
         while left && urgent.len() < MAX_URGENT {

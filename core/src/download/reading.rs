@@ -45,6 +45,9 @@ pub enum ReadError {
     /// The reader was closed meanwhile.
     #[error("the reader was closed")]
     Closed,
+    /// It was not fetched, and is not going to be.
+    #[error("this part of the download was not fetched")]
+    Missing,
     /// The disk failed.
     #[error(transparent)]
     Disk(DiskError),
@@ -170,12 +173,7 @@ impl Reading {
     }
 
     /// A read is over; `None` where its reader has gone.
-    pub fn done(
-        &mut self,
-        now: Instant,
-        token: u64,
-        result: Result<Bytes, DiskError>,
-    ) -> Option<ReadDone> {
+    pub fn done(&mut self, now: Instant, token: u64, result: Result<Bytes, DiskError>) -> Option<ReadDone> {
         let open = self.open.get_mut(&self.under_way.remove(&token)?)?;
         let wish = open.wish.take()?;
         let result = result.and_then(|bytes| match bytes.len() {
@@ -273,7 +271,10 @@ mod tests {
         assert_eq!(reading.due(|at| if at == 0 { 9 } else { 0 }, || 4).len(), 1);
         reading.set_end(50);
         assert_eq!(reading.at_end().len(), 1);
-        assert_eq!(reading.stop().iter().map(|done| &done.result).collect::<Vec<_>>(), [&Err(ReadError::Stopped)]);
+        assert_eq!(
+            reading.stop().iter().map(|done| &done.result).collect::<Vec<_>>(),
+            [&Err(ReadError::Stopped)]
+        );
         assert!(!reading.awaits(4) && reading.done(now, 4, Ok(Bytes::new())).is_none());
     }
 }

@@ -12,6 +12,7 @@ use super::links::{Links, LinksConfig};
 use super::queue::Queue;
 use super::reading::Readers;
 use super::record::{self, DownloadRecord, Note, RecordError, SavedState};
+use super::shelves::{ShelfKey, Shelves};
 use super::status::{DownloadState, DownloadStatus, GlobalStats};
 use super::swarm::{GuestKey, Swarm};
 use crate::base::disk::{DirKey, FileIdentity};
@@ -19,6 +20,7 @@ use crate::base::mutants::{self, Mutant};
 use crate::base::store::{Record, StoreError, Table};
 use crate::base::{Deadlines, Instant, RangeSet, Rng, Slab, TokenBucket, WallClock};
 use crate::download::http::SlotKey;
+use crate::download::shelf::ShelfTag;
 use crate::download::target::DiskTag;
 use crate::download::torrent::{self, Lane};
 use crate::download::{DownloadId, DownloadOptions, DownloadPriority};
@@ -62,6 +64,7 @@ pub struct Engine {
     pub(super) journal: Journal<EntryKey>,
     pub(super) flow: Flow,
     pub(super) readers: Readers,
+    pub(super) shelves: Shelves,
     pub(super) disk_ops: BTreeMap<DiskKey, DiskOwner>,
     pub(super) next_disk: u64,
     pub(super) next_keys: u64,
@@ -104,6 +107,7 @@ pub(super) enum Who {
 pub(super) enum DiskOwner {
     Entry(EntryKey, DiskTag),
     Torrent(EntryKey, torrent::files::DiskTag),
+    Shelf(ShelfKey, ShelfTag),
     Dir(DirKey),
 }
 
@@ -139,6 +143,7 @@ impl Engine {
             journal: Journal::new(),
             flow: Flow::new(now, config.global_download_limit, config.buffer_budget),
             readers: Readers::default(),
+            shelves: Shelves::new(),
             disk_ops: BTreeMap::new(),
             next_disk: 0,
             next_keys: 1,
@@ -503,6 +508,7 @@ impl Engine {
     pub(super) fn remove_entry(&mut self, key: EntryKey) {
         let Some(entry) = self.entries.remove(key) else { return };
         self.by_id.remove(&entry.id);
+        self.stop_waiting(Some(key), &EngineError::NotFound(entry.id.to_string()));
         let identity = entry.identity();
         if let Some(keys) = self.by_url.get_mut(&identity) {
             keys.retain(|other| *other != key);
@@ -569,6 +575,7 @@ impl Engine {
     }
 
     fn stop_all(&mut self, now: Instant) {
+        self.stop_waiting(None, &EngineError::Shutdown);
         for key in self.entries.keys() {
             let Some(entry) = self.entries.get_mut(key) else { continue };
             let Some(running) = &mut entry.running else { continue };

@@ -18,6 +18,7 @@ mod reading;
 pub mod record;
 pub mod recording;
 mod routing;
+mod shelves;
 pub mod status;
 mod swarm;
 mod torrents;

@@ -48,9 +48,10 @@ impl Readers {
 }
 
 impl Engine {
-    /// Reads bytes of a file of a download that runs, or waits until they are there and has them fetched first; replies
-    /// with [`Answer::Data`]: at least one byte, unless none was asked for or the file ends there. At most 256 KiB come
-    /// at once. The bytes of a torrent are verified, those of a download over HTTP are as they came.
+    /// Reads bytes of a file of a download, or waits until they are there, and has them fetched first while it runs;
+    /// replies with [`Answer::Data`]: at least one byte, unless none was asked for or the file ends there. At most 256
+    /// KiB come at once. The bytes of a torrent are verified, those of a download over HTTP are as they came. One that is
+    /// paused is waited for until it goes on; one that failed is an error.
     pub fn read(&mut self, now: Instant, id: DownloadId, request: ReadRequest, reply: Token) {
         if let Some(key) = self.entry_or_reply(id, reply) {
             self.route_read(now, key, request, reply);
@@ -62,10 +63,11 @@ impl Engine {
     pub fn close_reader(&mut self, now: Instant, id: DownloadId, reader: u64) {
         self.readers.known.remove(&reader);
         let Some(key) = self.by_id.get(&id).copied() else { return };
+        self.close_waiting(key, reader);
         match self.entries.get_mut(key).and_then(|entry| entry.running.as_mut()) {
             Some(Running::Torrent(torrent)) => torrent.close_reader(now, reader),
             Some(Running::Http(download)) => download.close_reader(now, reader),
-            _ => return,
+            _ => {}
         }
         self.touch(key);
         self.settle(now);
@@ -98,18 +100,18 @@ impl Engine {
         })
     }
 
-    fn route_read(&mut self, now: Instant, key: EntryKey, request: ReadRequest, reply: Token) {
+    /// Reads from what runs, or from the file of a download at rest; waits where it is neither just now.
+    pub(super) fn route_read(&mut self, now: Instant, key: EntryKey, request: ReadRequest, reply: Token) {
         if self.readers.ask(request.reader, key) {
             return self.reply(reply, Err(outdated()));
         }
         let Some(entry) = self.entries.get_mut(key) else { return };
+        let is_readable = entry.is_readable();
         match &mut entry.running {
-            Some(Running::Torrent(torrent)) => torrent.read(now, request, reply.0),
-            Some(Running::Http(download)) => download.read(now, request, reply.0),
-            _ => {
-                let error = entry.not_readable();
-                return self.reply(reply, Err(error));
-            }
+            Some(Running::Torrent(torrent)) if is_readable => torrent.read(now, request, reply.0),
+            Some(Running::Http(download)) if is_readable => download.read(now, request, reply.0),
+            None => return self.read_at_rest(now, key, request, reply),
+            Some(_) => return self.wait_to_read(key, request, reply),
         }
         self.touch(key);
     }
@@ -123,19 +125,26 @@ impl Engine {
                 }
                 Ok(Answer::Data(bytes))
             }
-            Err(ReadError::Stopped) if self.readers.ask(request.reader, key) => Err(outdated()),
+            Err(ReadError::Stopped) => return self.wait_to_read(key, request, Token(reply)),
             Err(error) => Err(self.read_error(key, error)),
         };
         self.reply(Token(reply), result);
     }
 
-    fn read_error(&self, key: EntryKey, error: ReadError) -> EngineError {
+    pub(super) fn read_error(&self, key: EntryKey, error: ReadError) -> EngineError {
         let invalid_state = |current_state: &str| EngineError::InvalidState {
             action: "read from",
             current_state: current_state.to_owned(),
         };
         match error {
-            ReadError::Stopped => invalid_state("stopped"),
+            ReadError::Unknown => {
+                self.entries.get(key).map_or_else(|| invalid_state("gone"), Entry::not_readable)
+            }
+            ReadError::Missing => EngineError::InvalidState {
+                action: "read what was not fetched of",
+                current_state: "completed".to_owned(),
+            },
+            ReadError::Stopped => invalid_state("cancelled"),
             ReadError::Closed => invalid_state("no longer read"),
             ReadError::Disk(error) => {
                 let dir = self.entries.get(key).map(|entry| entry.save_dir(&self.config).to_owned());

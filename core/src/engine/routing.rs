@@ -54,6 +54,7 @@ impl Engine {
         match self.disk_ops.remove(&key) {
             Some(DiskOwner::Entry(entry, tag)) => self.on_entry_disk(now, entry, tag, result),
             Some(DiskOwner::Torrent(entry, tag)) => self.on_torrent_disk(now, entry, tag, result),
+            Some(DiskOwner::Shelf(shelf, tag)) => self.on_shelf_disk(now, shelf, tag, result),
             Some(DiskOwner::Dir(dir)) => self.on_dir(now, dir, result),
             None => {}
         }
@@ -216,6 +217,8 @@ impl Engine {
     fn settle_one(&mut self, now: Instant) -> bool {
         if let Some(key) = self.touched.pop_front() {
             self.drain_entry(now, key);
+        } else if let Some(shelf) = self.shelves.next_touched() {
+            self.drain_shelf(shelf);
         } else if let Some(output) = self.links.poll_output() {
             self.on_links(now, output);
         } else if self.closing.is_none()
@@ -245,6 +248,11 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.run = keys;
         entry.running = running;
+        if entry.http().is_some_and(|download| download.completed() == 0) {
+            // What comes may be another version than what was read of it before.
+            self.readers.forget(key);
+        }
+        self.shelves.stop(Some(key));
         self.set_state(key, DownloadState::Connecting);
         self.outputs.push_back(Output::Event(DownloadEvent::Started { id }));
         self.open_dir(now, key);
@@ -357,6 +365,7 @@ impl Engine {
         if let Some(state) = state {
             self.set_state(key, state);
         }
+        self.route_waiting(now, key);
     }
 
     fn on_http(&mut self, now: Instant, key: EntryKey, output: http::Output) {
@@ -530,7 +539,7 @@ impl Engine {
             return;
         }
         let busy = self.entries.iter().any(|(_, entry)| entry.running.is_some());
-        if !busy && self.journal.is_quiet() {
+        if !busy && self.shelves.is_empty() && self.journal.is_quiet() {
             self.links.close_idle(now);
             self.swarm.close();
             while let Some(output) = self.swarm.poll_output() {
@@ -558,6 +567,7 @@ impl Engine {
         self.set_state(key, state);
         self.journal.download(key);
         self.outputs.push_back(Output::Event(DownloadEvent::Failed { id, error, retryable }));
+        self.touch(key);
     }
 }
 

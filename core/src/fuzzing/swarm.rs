@@ -4,12 +4,12 @@
 use super::machines::each;
 use crate::base::{Bitfield, Instant, PieceGrid, Rng};
 use crate::download::DownloadPriority;
+use crate::download::readers::{MAX_READERS, MAX_URGENT, Readers};
 use crate::download::torrent::candidates::pex::{PexCursor, PexJournal};
 use crate::download::torrent::candidates::{BAN, Candidates, Source};
 use crate::download::torrent::choker::{ChokePeer, Choker};
 use crate::download::torrent::metadata::MetadataFetch;
 use crate::download::torrent::pipeline::Pipeline;
-use crate::download::readers::{MAX_READERS, MAX_URGENT, Readers};
 use crate::engine::queue::Queue;
 use crate::wire::peer::METADATA_PIECE_LEN;
 use arbitrary::Arbitrary;

@@ -27,7 +27,8 @@ pub use cancel::{
 pub use crowd::{crowd_in_a_child, crowds_are_answered};
 pub use engine::{
     a_file_arrives, a_slow_subscriber_slows_nobody, an_empty_file_arrives, commands_are_obeyed,
-    files_are_read_before_their_turn, it_goes_on_after_a_drop, shutdown_is_bounded,
+    downloads_are_read_before_their_turn, files_are_read_before_their_turn, it_goes_on_after_a_drop,
+    shutdown_is_bounded,
 };
 pub use files::{
     files_are_sent_to_the_byte, files_go_to_whoever_connected, files_wait_for_the_other_side,
@@ -291,6 +292,11 @@ macro_rules! world_suite {
         #[test]
         fn a_file_is_read_before_its_turn() {
             $crate::runtime::files_are_read_before_their_turn($world);
+        }
+
+        #[test]
+        fn a_download_is_read_before_its_turn() {
+            $crate::runtime::downloads_are_read_before_their_turn($world);
         }
     };
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, ReadRequest};
 use gosh_dl_core::engine::{Answer, DownloadState, EngineError, ProtocolErrorKind, Token};
-use gosh_dl_sim::{Behaviour, Content, Framing, Ranges, Resource, Since, World};
+use gosh_dl_sim::{Behaviour, Content, CrashMode, Framing, Ranges, Refusal, Resource, Since, World};
 
 const FILE: u64 = 64 << 20;
 const KIB: u64 = 1 << 10;
@@ -56,7 +56,8 @@ fn read_on(world: &mut World, id: DownloadId, reader: u64, offset: u64, len: u64
 #[test]
 fn what_is_read_comes_first_and_a_seek_moves_it_at_once() {
     for connections in [1, 4, 16] {
-        let (mut world, id) = begin(Behaviour::default(), DownloadOptions::new().max_connections(connections));
+        let (mut world, id) =
+            begin(Behaviour::default(), DownloadOptions::new().max_connections(connections));
         for offset in [FILE - 300_000, FILE / 2 + 5, FILE / 4] {
             let token = world.read_begin(id, request(1, offset));
             let (waited, _) = time_to(&mut world, token, offset);
@@ -85,7 +86,10 @@ fn two_readers_share_and_each_gets_its_place_early() {
     let near = world.read_begin(id, request(2, FILE / 3));
     assert!(time_to(&mut world, far, FILE - 5_000_000).0 < Duration::from_secs(2));
     assert!(time_to(&mut world, near, FILE / 3).0 < Duration::from_secs(2));
-    let both = [read_on(&mut world, id, 1, FILE - 4_000_000, 1 << 20), read_on(&mut world, id, 2, FILE / 3, 1 << 20)];
+    let both = [
+        read_on(&mut world, id, 1, FILE - 4_000_000, 1 << 20),
+        read_on(&mut world, id, 2, FILE / 3, 1 << 20),
+    ];
     assert!(both.iter().all(|time| *time < Duration::from_secs(5)), "{both:?}");
 }
 
@@ -96,15 +100,15 @@ fn without_ranges_the_reader_waits_for_its_turn() {
     let token = world.read_begin(id, request(1, FILE / 2));
     let (waited, _) = time_to(&mut world, token, FILE / 2);
     assert!((25..35).contains(&waited.as_secs()), "{waited:?}");
-    assert_eq!(read_on(&mut world, id, 1, 0, 1 << 20), Duration::ZERO);
+    let time = read_on(&mut world, id, 1, 0, 1 << 20);
+    assert!(time < Duration::from_secs(1), "{time:?} for what is there");
     assert_eq!(world.log("origin.example").requests.len(), 1, "the answer was not given up for it");
 }
 
 #[test]
 fn end_of_unknown_length_is_known_when_it_comes() {
     let framing = Framing::Chunked { size: 10_000, extension: "", trailers: Vec::new() };
-    let behaviour =
-        Behaviour { ranges: Ranges::None, framing, rate: Some(8 << 20), ..Behaviour::default() };
+    let behaviour = Behaviour { ranges: Ranges::None, framing, rate: Some(4 << 20), ..Behaviour::default() };
     let (mut world, id) = begin(behaviour, DownloadOptions::new());
     let beyond = world.read_begin(id, request(2, FILE + 1));
     read_on(&mut world, id, 1, 0, FILE - 1);
@@ -122,7 +126,9 @@ fn reader_is_told_once_that_the_file_is_another_one_now() {
     world.serve(URL, file.then(Since::Bytes(6 << 20), content()));
     let id = world.add(URL, DownloadOptions::new().max_connections(2));
     let first = world.read_begin(id, request(1, 0));
-    assert_eq!(world.wait_reply(first), Ok(Answer::Data(old.slice(0..100_000).into())));
+    let Ok(Answer::Data(bytes)) = world.wait_reply(first) else { panic!("{:?}", world.reply(first)) };
+    assert!(*bytes == *old.slice(0..bytes.len() as u64));
+    world.run_for(Duration::from_secs(6));
     let changed = world.read_begin(id, request(1, FILE - 1000));
     let Err(EngineError::Protocol { kind, .. }) = world.wait_reply(changed) else {
         panic!("{:?}", world.reply(changed));
@@ -130,6 +136,67 @@ fn reader_is_told_once_that_the_file_is_another_one_now() {
     assert_eq!(kind, ProtocolErrorKind::ResourceChanged);
     let again = world.read_begin(id, request(1, FILE - 1000));
     time_to(&mut world, again, FILE - 1000);
+}
+
+#[test]
+fn paused_download_gives_what_it_has_and_a_complete_one_everything() {
+    let behaviour = Behaviour { rate: Some(2 << 20), ..Behaviour::default() };
+    let (mut world, id) = begin(behaviour, DownloadOptions::new().max_connections(1));
+    let waits = world.read_begin(id, request(3, FILE - 5));
+    world.close_reader(id, 3);
+    assert!(world.reply(waits).is_some());
+    let pause = world.pause(id);
+    assert!(world.wait_reply(pause).is_ok());
+    assert!(read_on(&mut world, id, 1, 0, 1 << 20) < Duration::from_secs(1));
+    let waits = world.read_begin(id, request(1, FILE - 10));
+    world.run_for(Duration::from_secs(60));
+    assert!(world.reply(waits).is_none(), "it waits until the download goes on");
+    let resume = world.resume(id);
+    assert!(world.wait_reply(resume).is_ok());
+    assert!(time_to(&mut world, waits, FILE - 10).0 < Duration::from_secs(2));
+    assert_eq!(world.wait_done(id), DownloadState::Completed, "{}", world.report());
+    read_on(&mut world, id, 1, FILE - 1_000_000, 1_000_000);
+    let end = world.read_begin(id, request(1, FILE));
+    assert_eq!(time_to(&mut world, end, FILE).1, 0);
+}
+
+#[test]
+fn reader_goes_on_without_a_seam_when_the_file_gets_its_name() {
+    let behaviour = Behaviour { rate: Some(8 << 20), ..Behaviour::default() };
+    let (mut world, id) = begin(behaviour, DownloadOptions::new().max_connections(4));
+    read_on(&mut world, id, 1, 0, FILE);
+    assert_eq!(world.state(id), DownloadState::Completed);
+    world.crash(CrashMode::PowerCut);
+    world.restart();
+    read_on(&mut world, id, 1, FILE / 2, 1 << 20);
+}
+
+#[test]
+fn reader_of_what_failed_is_told_why() {
+    let mut world = World::new(1);
+    world.serve(URL, Resource::refusal(Refusal::new(404)));
+    let id = world.add(URL, DownloadOptions::new());
+    let waits = world.read_begin(id, request(1, 0));
+    assert!(matches!(world.wait_reply(waits), Err(EngineError::Network { .. })), "{:?}", world.reply(waits));
+    let later = world.read_begin(id, request(1, 0));
+    assert!(matches!(world.wait_reply(later), Err(EngineError::Network { .. })), "{:?}", world.reply(later));
+}
+
+#[test]
+fn shutdown_ends_reads_at_once() {
+    let (mut world, id) = begin(Behaviour::default(), DownloadOptions::new());
+    let pause = world.pause(id);
+    assert!(world.wait_reply(pause).is_ok());
+    let waits = world.read_begin(id, request(1, FILE - 1));
+    let reads = world.read_begin(id, request(2, 0));
+    assert!(world.shutdown(Duration::from_secs(5)));
+    for token in [waits, reads] {
+        assert!(
+            matches!(world.reply(token), Some(Err(EngineError::Shutdown) | Ok(_))),
+            "{:?}",
+            world.reply(token)
+        );
+    }
 }
 
 #[test]

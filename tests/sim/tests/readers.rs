@@ -6,7 +6,7 @@ use gosh_dl_core::download::ReadRequest;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{Answer, DownloadState, EngineError, Token};
 use gosh_dl_core::wire::torrent::create::{NewFile, NewTorrent};
-use gosh_dl_sim::{Content, Resource, World};
+use gosh_dl_sim::{Content, CrashMode, Resource, World};
 use sha1::{Digest as _, Sha1};
 
 const PIECE: usize = 64 << 10;
@@ -98,7 +98,60 @@ fn reads_that_cannot_be_are_refused_and_those_that_wait_end_with_the_torrent() {
     assert!(world.reply(waits).is_none());
     let pause = world.pause(id);
     assert!(world.wait_reply(pause).is_ok());
-    assert!(matches!(world.reply(waits), Some(Err(EngineError::InvalidState { .. }))));
-    let paused = world.read_begin(id, request(3, 1, 0));
-    assert!(matches!(world.wait_reply(paused), Err(EngineError::InvalidState { .. })));
+    world.run_for(Duration::from_secs(60));
+    assert!(world.reply(waits).is_none(), "it waits until the torrent goes on");
+    let resume = world.resume(id);
+    assert!(world.wait_reply(resume).is_ok());
+    assert!(time_to(&mut world, waits, 1, FILE - 1) < Duration::from_secs(5));
+}
+
+#[test]
+fn paused_torrent_gives_what_it_has_and_a_complete_one_everything() {
+    let (mut world, id) = begin();
+    world.run_for(Duration::from_secs(4));
+    let pause = world.pause(id);
+    assert!(world.wait_reply(pause).is_ok());
+    for offset in [0, PIECE as u64 - 5, 1 << 20] {
+        let there = world.read_begin(id, request(1, 0, offset));
+        assert!(time_to(&mut world, there, 0, offset) < Duration::from_secs(1));
+    }
+    let waits = world.read_begin(id, request(2, 1, 5));
+    world.crash(CrashMode::Kill);
+    world.restart();
+    assert!(world.reply(waits).is_none());
+    let there = world.read_begin(id, request(1, 0, 1 << 20));
+    assert!(time_to(&mut world, there, 0, 1 << 20) < Duration::from_secs(1), "also after a restart");
+    let waits = world.read_begin(id, request(2, 1, 5));
+    let resume = world.resume(id);
+    assert!(world.wait_reply(resume).is_ok());
+    assert!(time_to(&mut world, waits, 1, 5) < Duration::from_secs(5));
+    assert_eq!(world.wait_done(id), DownloadState::Completed, "{}", world.report());
+    for (file, offset) in [(1, 77), (0, FILE - 3), (1, FILE - 20_000)] {
+        let token = world.read_begin(id, request(10 + file as u64, file, offset));
+        assert!(time_to(&mut world, token, file, offset) < Duration::from_secs(1));
+    }
+    let cancel = world.cancel(id, true);
+    assert!(world.wait_reply(cancel).is_ok());
+    let gone = world.read_begin(id, request(11, 1, 0));
+    assert!(matches!(world.wait_reply(gone), Err(EngineError::NotFound(_))));
+}
+
+#[test]
+fn what_was_not_asked_for_of_a_complete_torrent_is_not_waited_for() {
+    let mut world = World::new(1);
+    let urls = NAMES.map(|name| format!("{SEED}album/{name}"));
+    for (number, url) in urls.iter().enumerate() {
+        world.serve(url, Resource::new(content(number)));
+    }
+    let options = DownloadOptions::new().seed_time(Duration::ZERO).selected_files(vec![0]);
+    let id = world.add_torrent(torrent(), &urls.each_ref().map(String::as_str), options);
+    assert_eq!(world.wait_done(id), DownloadState::Completed, "{}", world.report());
+    let token = world.read_begin(id, request(1, 0, 5));
+    time_to(&mut world, token, 0, 5);
+    let token = world.read_begin(id, request(2, 1, PIECE as u64));
+    assert!(
+        matches!(world.wait_reply(token), Err(EngineError::InvalidState { .. })),
+        "{:?}",
+        world.reply(token)
+    );
 }

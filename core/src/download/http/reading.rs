@@ -82,7 +82,9 @@ impl HttpDownload {
         let leasing = |slot: &Slot| matches!(slot.stage, Stage::Leasing) && !slot.waits(now);
         let coming = self.slots.iter().any(|(_, slot)| leasing(slot));
         let is_full = segments.first_needed().is_some() && self.working(now) >= self.wanted(now);
-        if is_full && !coming && self.pick_mirror(now).is_some()
+        if is_full
+            && !coming
+            && self.pick_mirror(now).is_some()
             && let Some(key) = self.least_needed()
         {
             self.close_slot(now, key);

@@ -114,7 +114,8 @@ impl<S: Copy + Eq> Segments<S> {
 
     /// Whether nothing that `owner` still has to fetch is needed soon.
     pub fn can_wait(&self, owner: S) -> bool {
-        let meets = |window: &Range<u64>, rest: &Range<u64>| rest.start < window.end && window.start < rest.end;
+        let meets =
+            |window: &Range<u64>, rest: &Range<u64>| rest.start < window.end && window.start < rest.end;
         self.remaining(owner).is_some_and(|rest| !self.windows.iter().any(|window| meets(window, &rest)))
     }
 

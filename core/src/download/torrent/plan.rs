@@ -5,8 +5,8 @@ use super::candidates::{Candidates, Source};
 use super::files::FilesSaved;
 use super::layout::Layout;
 use super::picker::Priority;
-use crate::base::disk::AllocationMode;
-use crate::base::{InfoHash, PeerId, Rng};
+use crate::base::disk::{AllocationMode, FileIdentity};
+use crate::base::{InfoHash, PeerId, RangeSet, Rng};
 use crate::proto::peer::PeerConfig;
 use crate::wire::torrent::Metainfo;
 use core::net::SocketAddr;
@@ -106,6 +106,14 @@ impl TorrentSaved {
     pub fn completed_of(&self, metainfo: &Metainfo, file: usize) -> u64 {
         let file = u32::try_from(file).unwrap_or(u32::MAX);
         self.files.as_ref().map_or(0, |files| files.completed_of(&Layout::new(metainfo), file))
+    }
+
+    /// Which file it is on the disk, and which of its bytes are durable there.
+    pub fn on_disk(&self, metainfo: &Metainfo, file: usize) -> (Option<FileIdentity>, RangeSet) {
+        let file = u32::try_from(file).unwrap_or(u32::MAX);
+        self.files
+            .as_ref()
+            .map_or((None, RangeSet::new()), |files| files.on_disk(&Layout::new(metainfo), file))
     }
 
     /// How many pieces are durable.

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use gosh_dl_conformance::runtime::world::{Command, Manner, torrent_of};
 use gosh_dl_conformance::store::Backend;
-use gosh_dl_core::download::torrent::ReadRequest;
-use gosh_dl_core::download::{DownloadId, DownloadOptions};
+use gosh_dl_core::download::{DownloadId, DownloadOptions, ReadRequest};
 use gosh_dl_core::engine::{Answer, DownloadEvent, DownloadStatus, EngineError};
 use gosh_dl_sim::{Behaviour, Content, CrashMode, Cut, End, Resource, World};
 use std::time::Duration;

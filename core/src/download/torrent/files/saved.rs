@@ -1,7 +1,7 @@
 //! Codec: what the store keeps of the files of a torrent.
 
 use crate::base::disk::FileIdentity;
-use crate::base::{Bitfield, FileName, RangeSet};
+use crate::base::{Bitfield, FileName, PieceIndex, RangeSet};
 use crate::download::torrent::layout::Layout;
 use crate::wire::bencode::{Document, Encoder, ListEncoder, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,21 @@ impl FilesSaved {
     /// How many bytes of a file are in those pieces.
     pub fn completed_of(&self, layout: &Layout, file: u32) -> u64 {
         bytes_of(layout, &self.pieces, file)
+    }
+
+    /// Which file it is, and which of its bytes are in those pieces; not those that are kept apart.
+    pub fn on_disk(&self, layout: &Layout, file: u32) -> (Option<FileIdentity>, RangeSet) {
+        if !self.fits(layout) || file >= layout.files() {
+            return (None, RangeSet::new());
+        }
+        let range = layout.range(file);
+        let is_there =
+            |piece: &PieceIndex| self.pieces.has(*piece) && !self.kept.contains_key(&(piece.get(), file));
+        let within = |piece| {
+            let piece = layout.grid().piece_range(piece);
+            piece.start.max(range.start) - range.start..piece.end.min(range.end) - range.start
+        };
+        (self.file(file).identity, layout.pieces_of(file).filter(is_there).map(within).collect())
     }
 
     /// Has these pieces looked at, by their numbers: a killed process had written them
