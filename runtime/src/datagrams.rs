@@ -8,6 +8,7 @@ use crate::link::{InUse, LinkContext};
 use crate::links::either;
 use crate::listeners::bind_error;
 use crate::runtime::{Datagrams, Direction, Runtime, Task as _, Timer as _};
+use crate::waiting::{wait, wake};
 use bytes::{Bytes, BytesMut};
 use gosh_dl_core::engine::{Input, UdpKey};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -102,25 +103,17 @@ impl Orders {
         }
         queue.bytes += bytes.len() + OVERHEAD;
         queue.datagrams.push_back((to, bytes));
-        wake(queue);
+        wake(queue, |queue| &mut queue.waker);
     }
 
     fn close(&self) {
         let mut queue = self.state();
         queue.close = true;
-        wake(queue);
+        wake(queue, |queue| &mut queue.waker);
     }
 
     fn state(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn wake(mut queue: MutexGuard<'_, Queue>) {
-    let waker = queue.waker.take();
-    drop(queue);
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
@@ -195,9 +188,7 @@ impl<S: Datagrams> Socket<S> {
             std::mem::swap(&mut self.sender.queue, &mut queue.datagrams);
             queue.bytes = 0;
         }
-        if !queue.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            queue.waker = Some(cx.waker().clone());
-        }
+        wait(&mut queue.waker, cx);
         queue.close
     }
 }

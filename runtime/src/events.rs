@@ -1,5 +1,6 @@
 //! The event hub: what the engine says, to everybody who listens, without ever waiting for anybody.
 
+use crate::waiting::{wait, wake};
 use futures_core::Stream;
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::DownloadEvent;
@@ -58,9 +59,7 @@ impl EventHub {
         for queue in queues.iter().filter_map(Weak::upgrade) {
             let mut queue = lock(&queue);
             queue.closed = true;
-            let waker = queue.waker.take();
-            drop(queue);
-            waker.into_iter().for_each(Waker::wake);
+            wake(queue, |queue| &mut queue.waker);
         }
     }
 
@@ -105,7 +104,7 @@ impl EventStream {
             Some(event) => Poll::Ready(Some(event)),
             None if queue.closed => Poll::Ready(None),
             None => {
-                queue.waker = Some(context.waker().clone());
+                wait(&mut queue.waker, context);
                 Poll::Pending
             }
         }

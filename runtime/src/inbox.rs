@@ -1,5 +1,6 @@
 //! Where everything that happens in the world waits for the engine's next turn.
 
+use crate::waiting::{wait, wake};
 use gosh_dl_core::engine::Input;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -29,7 +30,7 @@ impl Inbox {
             return;
         }
         state.inputs.push(input);
-        wake(state);
+        wake(state, |state| &mut state.waker);
     }
 
     /// Queues datagrams as long as there is room for them; the rest is lost, as datagrams are.
@@ -46,14 +47,14 @@ impl Inbox {
             state.datagrams += size_of(&input);
             state.inputs.push(input);
         }
-        wake(state);
+        wake(state, |state| &mut state.waker);
     }
 
     /// Asks for a turn: a command has changed the engine.
     pub fn nudge(&self) {
         let mut state = self.state();
         state.nudged = true;
-        wake(state);
+        wake(state, |state| &mut state.waker);
     }
 
     /// Ends the driver: nothing is taken in any more.
@@ -61,7 +62,7 @@ impl Inbox {
         let mut state = self.state();
         state.stopped = true;
         state.inputs = Vec::new();
-        wake(state);
+        wake(state, |state| &mut state.waker);
     }
 
     /// Whether [`stop`](Self::stop) was called.
@@ -83,9 +84,7 @@ impl Inbox {
         if state.nudged || state.stopped || !state.inputs.is_empty() {
             return Poll::Ready(());
         }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
-        }
+        wait(&mut state.waker, cx);
         Poll::Pending
     }
 
@@ -98,15 +97,6 @@ impl Inbox {
 fn size_of(input: &Input) -> usize {
     let bytes = if let Input::Datagram { bytes, .. } = input { bytes.len() } else { 0 };
     bytes + std::mem::size_of::<Input>()
-}
-
-/// The waker is taken, so that a batch wakes once.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let waker = state.waker.take();
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
 }
 
 /// How much of datagrams may wait for a turn, in bytes: some tens of milliseconds of a fast line.

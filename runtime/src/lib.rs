@@ -22,6 +22,7 @@ pub mod recording;
 mod runtime;
 pub mod store_thread;
 pub mod tls;
+mod waiting;
 
 pub use driver::{Dial, Driver, Transport, Turn};
 pub use events::EventStream;

@@ -7,6 +7,7 @@ use crate::buffers::BufferPool;
 use crate::disk::{DiskExecutor, LentFile};
 use crate::outgoing::{FilePart, Outgoing, Part};
 use crate::tls::{TlsContext, TlsSession};
+use crate::waiting::{wait, wake};
 use bytes::{Buf as _, BytesMut};
 use gosh_dl_core::base::disk::{DiskOk, DiskResult, FileKey};
 use gosh_dl_core::base::link::TlsError;
@@ -210,21 +211,21 @@ impl LinkOrders {
             LinkOutput::Credit(bytes) => orders.credit += u64::from(bytes),
             LinkOutput::Close => orders.close = true,
         }
-        wake(orders);
+        wake(orders, |orders| &mut orders.waker);
     }
 
     /// What the link wanted to read of a file is there.
     fn deliver(&self, read: DiskResult) {
         let mut orders = self.state();
         orders.read = Some(read);
-        wake(orders);
+        wake(orders, |orders| &mut orders.waker);
     }
 
     /// Ready when the engine wants the link closed: for tasks that are still connecting.
     pub async fn closed(&self) {
         poll_fn(|cx| {
             let mut orders = self.state();
-            orders.waker = Some(cx.waker().clone());
+            wait(&mut orders.waker, cx);
             if orders.close { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -232,22 +233,6 @@ impl LinkOrders {
 
     fn state(&self) -> MutexGuard<'_, Orders> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn wake(mut orders: MutexGuard<'_, Orders>) {
-    let waker = orders.waker.take();
-    drop(orders);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-impl Orders {
-    fn wake_by(&mut self, cx: &Context<'_>) {
-        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
-        }
     }
 }
 
@@ -336,7 +321,7 @@ impl<S: Socket> Link<S> {
         let mut orders = self.orders.state();
         self.out.append(&mut orders.send);
         self.credit += std::mem::take(&mut orders.credit);
-        orders.wake_by(cx);
+        wait(&mut orders.waker, cx);
         orders.close
     }
 
@@ -400,7 +385,7 @@ impl<S: Socket> Link<S> {
             disk.read_lent(lent, part.offset, len, move |read| orders.deliver(read));
         }
         let mut orders = self.orders.state();
-        orders.wake_by(cx);
+        wait(&mut orders.waker, cx);
         let Some(read) = orders.read.take() else { return Poll::Pending };
         drop(orders);
         self.reading = false;

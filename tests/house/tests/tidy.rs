@@ -74,6 +74,18 @@ fn drivers_stay_thin() {
 }
 
 #[test]
+fn drivers_offer_the_same_names() {
+    let offered = |driver: &str| -> Vec<String> {
+        let text = ["lib", "reader"].map(|file| read(&format!("runtime-{driver}/src/{file}.rs"))).concat();
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with("pub "));
+        lines.map(|line| line.to_lowercase().replace(driver, "_")).collect()
+    };
+    let (one, other) = (offered("tokio"), offered("smol"));
+    assert!(one.len() > 5, "{one:?}");
+    assert_eq!(one, other);
+}
+
+#[test]
 fn the_third_runtime_stays_an_example() {
     let lines = read("runtime/examples/plain_threads/threads.rs").lines().count();
     assert!((1..400).contains(&lines), "{lines} lines");
