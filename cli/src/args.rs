@@ -136,6 +136,10 @@ pub(crate) struct GetArgs {
     /// Torrents: the files to fetch, by their numbers as `show` has them: 0,2,5-7
     #[arg(long, value_name = "IDX,..", value_parser = parse_selection)]
     pub(crate) select_file: Option<Selection>,
+    /// Serve the files to players on this machine while they are fetched, at http://127.0.0.1:PORT/ (0 is any free port),
+    /// and go on when all is complete until interrupted (single download only)
+    #[arg(long, value_name = "PORT")]
+    pub(crate) stream: Option<u16>,
     #[command(flatten)]
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
@@ -446,7 +450,7 @@ are options of the file above (out=, dir=, checksum=, header=, referer=, user-ag
 JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed|warning|interrupted, \
 \"id\", \"url\", \"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while \
 unknown; with failed also \"error\", \"kind\", \"retryable\"; with warning also \"message\". Interrupted comes last, and \
-says what is kept.
+says what is kept. With --stream also {\"event\": \"stream\", \"id\", \"file\", \"name\", \"url\"} for each file.
 
 Rates and sizes: K, M and G are powers of 1024.
 

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::run::{Job, Leave, run};
 use crate::settings::{Get, Request, Show, Source};
 use crate::state::{self, Found, Known, State};
+use crate::stream::Stream;
 use crate::text;
 use crate::watch::{Pending, Refused, go_on};
 use gosh_dl_core::base::store::StoreError;
@@ -40,6 +41,7 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     };
     let blocked =
         if is_kept { |path: &Path| Failure::state(path, &StoreError::InUse) } else { Failure::running };
+    let stream = get.stream.map(Stream::bind).transpose()?;
     let mut state = State::open(&path, get.storage, blocked)?;
     let mut busy = HashMap::new();
     let mut announcement = None;
@@ -75,7 +77,7 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
     let store = state.into_store(&chosen);
     // A recording is whole only if the engine ends in order.
     let at_once = CAN_REMOVE_OPEN && get.config.record.is_none();
-    let job = Job { runtime: get.runtime, config: get.config, store, files, complete, show };
+    let job = Job { runtime: get.runtime, config: get.config, store, files, complete, show, stream };
     let begin = |engine: &Engine| begin(engine, announcement, refused, old, new);
     let mut is_over = false;
     let at_end = |left: &[DownloadStatus]| {

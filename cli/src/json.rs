@@ -1,6 +1,7 @@
 //! JSON lines: one object per event, or per download of a list. Fields are only ever added.
 
 use crate::text;
+use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus, EngineError};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -87,6 +88,21 @@ struct FileLine<'a> {
     process: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+}
+
+/// Where a player finds a file.
+#[derive(Serialize)]
+struct StreamLine<'a> {
+    event: &'a str,
+    id: String,
+    file: usize,
+    name: &'a str,
+    url: &'a str,
+}
+
+/// Where a player finds a file of a download.
+pub(crate) fn stream(id: DownloadId, file: usize, name: &str, url: &str) -> String {
+    line(&StreamLine { event: "stream", id: id.to_gid(), file, name, url })
 }
 
 /// An event of a download.

@@ -24,6 +24,7 @@ mod show;
 mod signals;
 mod state;
 mod storage;
+mod stream;
 mod swarm;
 mod tally;
 mod text;

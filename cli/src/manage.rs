@@ -136,6 +136,7 @@ pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
     let parts = chosen.into_iter().map(|chosen| chosen.state.into_part(&chosen.ids)).collect();
     let store = Box::new(Selection::new(parts));
     let job = Job {
+        stream: None,
         runtime: args.transfer.runtime,
         config,
         store,

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
+use crate::stream::Stream;
 use crate::wait::within;
 use crate::watch::{End, Pending, Watch};
 use gosh_dl_core::base::store::Store;
@@ -25,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) complete: Vec<DownloadStatus>,
     /// How much is shown.
     pub(crate) show: Show,
+    /// Where players are served.
+    pub(crate) stream: Option<Stream>,
 }
 
 /// How to leave an engine.
@@ -53,7 +56,7 @@ pub(crate) async fn run(
     }
     let (engine, mut events) =
         Engine::start(job.runtime, job.config, job.store).await.map_err(|error| Failure::engine(&error))?;
-    let mut watch = Watch::new(engine.clone(), job.show, job.files);
+    let mut watch = Watch::new(engine.clone(), job.show, job.files, job.stream);
     for status in &job.complete {
         watch.already_complete(status);
     }

@@ -31,6 +31,8 @@ pub(crate) struct Get {
     pub(crate) storage: Storage,
     /// `--runtime`
     pub(crate) runtime: Runtime,
+    /// `--stream`
+    pub(crate) stream: Option<u16>,
 }
 
 /// What a request is for.
@@ -109,7 +111,14 @@ pub(crate) fn get(args: &GetArgs) -> Result<Get, UsageError> {
     }
     let config = swarm::config(&args.swarm, config(&args.transfer, EngineConfig::new())?)?;
     let TransferArgs { state, storage, runtime, .. } = &args.transfer;
-    Ok(Get { requests, config, state: state.clone(), storage: *storage, runtime: *runtime })
+    if args.stream.is_some() && requests.len() > 1 {
+        return Err(UsageError(format!(
+            "--stream is for a single download, and there are {}",
+            requests.len()
+        )));
+    }
+    let stream = args.stream;
+    Ok(Get { requests, config, state: state.clone(), storage: *storage, runtime: *runtime, stream })
 }
 
 /// The engine's settings that `args` ask for.
@@ -436,9 +445,13 @@ mod tests {
 
     #[test]
     fn wrong_usage_says_what_is_wrong() {
-        let cases: [(&[&str], &str); 15] = [
+        let cases: [(&[&str], &str); 16] = [
             (&["-o", "n", "http://a/1", "http://a/2"], "--out is for a single file, and there are 2"),
             (&["--mirror", "http://b/", "http://a/1", "http://a/2"], "--mirror is for a single file"),
+            (
+                &["--stream", "0", "http://a/1", "http://a/2"],
+                "--stream is for a single download, and there are 2",
+            ),
             (&["-o", "../n", "http://a/1"], "use --dir for the directory"),
             (&["-o", "..", "http://a/1"], "cannot be a file name"),
             (&["a.example/file"], "begins with http:// or https://"),

@@ -7,6 +7,7 @@ use crate::progress::Progress;
 use crate::rate;
 use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
+use crate::stream::Stream;
 use crate::tally::Tally;
 use crate::wait::{Tasks, Ticks, next_tick};
 use crate::{failure, text};
@@ -56,11 +57,13 @@ pub(crate) struct Watch {
     serving: HashSet<DownloadId>,
     /// The bytes of each that were there before, where there were any.
     before: HashMap<DownloadId, u64>,
+    /// Where players are served.
+    stream: Option<Stream>,
 }
 
 impl Watch {
     /// Watches over `files` downloads, which [`run`](Self::run) is told of.
-    pub(crate) fn new(engine: Engine, show: Show, files: usize) -> Self {
+    pub(crate) fn new(engine: Engine, show: Show, files: usize, stream: Option<Stream>) -> Self {
         let before = engine.list().iter().map(|status| (status.id, status.progress.completed_size)).collect();
         Self {
             engine,
@@ -73,6 +76,7 @@ impl Watch {
             began: HashMap::new(),
             serving: HashSet::new(),
             before,
+            stream,
         }
     }
 
@@ -99,17 +103,45 @@ impl Watch {
                 Next::Tick => self.progress.update(&self.engine.active(), &self.tally),
                 Next::Answer(answer) => self.on_answer(answer),
                 Next::Event(Some(event)) => self.on_event(&event),
-                Next::Event(None) => break,
+                Next::Event(None) => return self.finish(),
             }
+            self.tell_stream();
         }
+        self.serve_on(signals).await;
         self.finish()
+    }
+
+    /// Tells where the files are found, once they are known.
+    fn tell_stream(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        let news = stream.news(&self.engine, self.show.json);
+        if !news.is_empty() && !self.show.quiet {
+            self.progress.aside(|| news.iter().for_each(|line| output::result(line)));
+        }
+    }
+
+    /// What is complete is served to players until somebody wants to stop.
+    async fn serve_on(&mut self, signals: &mut Signals) {
+        let is_serving = self.stream.as_ref().is_some_and(Stream::is_serving);
+        if !is_serving || self.tally.failed > 0 || self.tally.done == 0 {
+            return;
+        }
+        self.progress.clear();
+        if !self.show.quiet && !self.show.json {
+            output::note("complete; players are served until interrupted");
+        }
+        signals.next().await;
     }
 
     fn on_answer(&mut self, answer: Result<DownloadId, Refused>) {
         match answer {
-            Ok(id) if self.early.remove(&id) => {}
             Ok(id) => {
-                self.open.insert(id);
+                if let Some(stream) = &mut self.stream {
+                    stream.serve(&self.engine, id);
+                }
+                if !self.early.remove(&id) {
+                    self.open.insert(id);
+                }
             }
             Err(Refused { url, error }) => {
                 self.tally.failed += 1;
