@@ -81,6 +81,7 @@ fn download(number: u64) -> StoreOp {
         created_at: 1_700_000_000_000 + number,
         completed_at: None,
         order: number,
+        moving: None,
     };
     StoreOp::Put { table: Table::Download, key: key(number), value: record.encode().into() }
 }

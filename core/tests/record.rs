@@ -3,6 +3,7 @@
 use gosh_dl_core::base::disk::{AllocationMode, FileIdentity};
 use gosh_dl_core::base::{FileName, RangeSet};
 use gosh_dl_core::download::http::HttpSaved;
+use gosh_dl_core::download::moving::MovingSaved;
 use gosh_dl_core::download::target::Part;
 use gosh_dl_core::download::{
     ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, ExpectedChecksum, OnChange,
@@ -113,6 +114,7 @@ fn record() -> impl Strategy<Value = DownloadRecord> {
             created_at,
             completed_at,
             order,
+            moving: (created_at % 2 == 0).then(|| MovingSaved::new("/elsewhere".into())),
         },
     )
 }

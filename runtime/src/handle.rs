@@ -15,6 +15,7 @@ use gosh_dl_core::engine::{
     GlobalStats, PeerInfo, Token, VerifyReport,
 };
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 type Result<T> = core::result::Result<T, EngineError>;
@@ -89,6 +90,19 @@ impl Handle {
     /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for one that is complete.
     pub async fn resume(&self, id: DownloadId) -> Result<()> {
         self.command(|engine, now, token| engine.resume(now, id, token)).await.map(drop)
+    }
+
+    /// Moves the files of a finished download to another directory, which is made where it is missing; a torrent that
+    /// seeds goes on from there. Within one file system they are renamed, else copied and then removed. Files that have
+    /// their names there are never replaced: then, and after any other error, everything is where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidState`] for one that is not complete, or moves already;
+    /// [`EngineError::InvalidInput`] for a directory whose path is not UTF-8; [`EngineError::Storage`] where it could not
+    /// be done.
+    pub async fn move_to(&self, id: DownloadId, dir: impl AsRef<Path>) -> Result<()> {
+        self.command(|engine, now, token| engine.move_to(now, id, dir.as_ref(), token)).await.map(drop)
     }
 
     /// Removes a download; with `delete_files` also the file that it made, and nothing else.

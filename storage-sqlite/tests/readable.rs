@@ -26,6 +26,7 @@ fn record(state: SavedState) -> StoreOp {
         state,
         created_at: 1_700_000_000_500,
         order: 0,
+        moving: None,
     };
     put(Table::Download, record.encode())
 }
@@ -96,6 +97,7 @@ fn torrents_have_names_and_bytes_too() {
             state: SavedState::Paused,
             created_at: 1_700_000_000_500,
             order: 0,
+            moving: None,
         };
         let saved = TorrentSaved { wanted: Some(3000), completed: 1000, ..TorrentSaved::default() };
         store

@@ -176,6 +176,19 @@ pub enum DiskOp {
         /// Whether a file that has the new name is replaced.
         replace: bool,
     },
+    /// Gives a file a name in another directory, and never replaces one: a taken name is [`DiskErrorKind::Exists`], and
+    /// another file system [`DiskErrorKind::CrossDevice`]. Syncing the new directory makes both ends of it durable.
+    /// → [`DiskOk::Done`]
+    Move {
+        /// The directory that it lies in.
+        dir: DirKey,
+        /// Its name there.
+        from: FileName,
+        /// The directory that it goes to.
+        to_dir: DirKey,
+        /// Its name there.
+        to: FileName,
+    },
     /// Removes a name (never a directory); a missing one is not an error. → [`DiskOk::Done`]
     Remove {
         /// The directory.
@@ -436,6 +449,9 @@ pub enum DiskErrorKind {
     /// ENOTEMPTY.
     #[error("the directory is not empty")]
     NotEmpty,
+    /// EXDEV.
+    #[error("that is another file system")]
+    CrossDevice,
     /// ENAMETOOLONG, or a name that this file system cannot hold.
     #[error("the file name is not possible here")]
     InvalidName,

@@ -7,6 +7,7 @@ pub mod error;
 pub mod http;
 pub mod id;
 pub mod lease;
+pub mod moving;
 pub mod options;
 pub mod readers;
 pub mod reading;

@@ -8,6 +8,7 @@ use super::status::DownloadState;
 use crate::base::{FileName, InfoHash, Instant, Key, TokenBucket};
 use crate::download::check::Check;
 use crate::download::http::{HttpDownload, HttpPlan, HttpSaved, Phase};
+use crate::download::moving::{Move, MovingSaved};
 use crate::download::target::{Part, Target, TargetPlan};
 use crate::download::torrent::{self, Torrent, TorrentSaved};
 use crate::download::{DownloadId, DownloadOptions};
@@ -32,6 +33,8 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) running: Option<Running>,
     pub(super) intent: Option<Intent>,
+    /// Where it is being moved, while it is.
+    pub(super) moving: Option<Box<MovingSaved>>,
     /// Why it failed, if it did in this process.
     pub(super) error: Option<EngineError>,
     /// Which run of it this is; 0 before the first.
@@ -86,6 +89,7 @@ pub(super) enum Running {
     Torrent(Box<Torrent>),
     Check { check: Box<Check>, reply: Token },
     Remove(Box<Target>),
+    Move { machine: Box<Move>, reply: Option<Token> },
 }
 
 /// What happens once a running download has come to rest.
@@ -99,6 +103,8 @@ pub(super) enum Intent {
     Cancel(Vec<Token>),
     /// The engine shuts down; it goes on at the next start.
     Shutdown,
+    /// It is moved to another directory, and goes on there.
+    Move { to: PathBuf, reply: Token },
     /// A torrent is checked.
     Check {
         /// Who waits for the report.
@@ -118,7 +124,7 @@ impl Running {
         match self {
             Self::Http(download) => download.used(),
             Self::Torrent(torrent) => torrent.used(),
-            Self::Check { .. } | Self::Remove(_) => 0,
+            Self::Check { .. } | Self::Remove(_) | Self::Move { .. } => 0,
         }
     }
 }
@@ -249,7 +255,7 @@ impl Entry {
             Some(Running::Http(download)) => download.poll_timeout(),
             Some(Running::Torrent(torrent)) => torrent.poll_timeout(),
             Some(Running::Remove(target)) => target.poll_timeout(),
-            Some(Running::Check { .. }) | None => None,
+            Some(Running::Check { .. } | Running::Move { .. }) | None => None,
         }
     }
 
@@ -274,6 +280,7 @@ impl Entry {
             created_at: self.created_at,
             completed_at: self.completed_at,
             order: self.order,
+            moving: self.moving.as_deref().cloned(),
         }
     }
 }

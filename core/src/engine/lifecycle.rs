@@ -62,7 +62,7 @@ impl Engine {
                 replies.push(reply);
                 entry.intent = Some(Intent::Requeue(replies));
             }
-            (_, Some(Intent::Cancel(_) | Intent::Shutdown | Intent::Check { .. })) => {
+            (_, Some(Intent::Cancel(_) | Intent::Shutdown | Intent::Check { .. } | Intent::Move { .. })) => {
                 self.refuse(key, "resume", reply);
             }
             (DownloadState::Paused | DownloadState::Error { .. }, _) if entry.running.is_none() => {
@@ -76,10 +76,16 @@ impl Engine {
     /// Puts a download that is at rest into the queue.
     pub(super) fn requeue(&mut self, key: EntryKey, replies: Vec<Token>) {
         let Some(entry) = self.entries.get(key) else { return };
-        let (id, priority) = (entry.id, entry.options.priority);
+        let (id, priority, is_moving) = (entry.id, entry.options.priority, entry.moving.is_some());
+        let is_at_rest = entry.running.is_none();
         self.set_state(key, DownloadState::Queued);
         self.outputs.push_back(Output::Event(DownloadEvent::Resumed { id }));
-        self.queue.push(key, priority);
+        if !is_moving {
+            self.queue.push(key, priority);
+        } else if is_at_rest {
+            // What could not be moved and not be left either comes first.
+            self.begin_move(key, None);
+        }
         self.journal.download(key);
         for reply in replies {
             self.journal.then(Then::Reply(reply));
@@ -87,11 +93,18 @@ impl Engine {
     }
 
     pub(super) fn cancel_entry(&mut self, now: Instant, key: EntryKey, delete_files: bool, reply: Token) {
+        if self.refuses_while_moving(key, "cancel", reply) {
+            return;
+        }
         let intent = self.entries.get_mut(key).and_then(|entry| entry.intent.take());
         let mut replies = match intent {
             Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) => replies,
             Some(Intent::Check { reply: waiting, .. }) => {
                 self.reply(waiting, Err(cancelled("verify")));
+                Vec::new()
+            }
+            Some(Intent::Move { reply: waiting, .. }) => {
+                self.reply(waiting, Err(cancelled("move")));
                 Vec::new()
             }
             Some(Intent::Shutdown) | None => Vec::new(),
@@ -104,7 +117,7 @@ impl Engine {
             Some(Running::Http(download)) => download.stop(now),
             Some(Running::Torrent(torrent)) if delete_files => torrent.discard(now),
             Some(Running::Torrent(torrent)) => torrent.stop(now),
-            Some(Running::Remove(_)) => return,
+            Some(Running::Remove(_) | Running::Move { .. }) => return,
             Some(Running::Check { check, .. }) => {
                 entry.delete_files |= delete_files;
                 check.stop();
@@ -178,6 +191,10 @@ impl Engine {
                 }
                 self.on_removed(key);
             }
+            (End::Stopped, Some(Intent::Move { to, reply })) => {
+                self.set_state(key, DownloadState::Queued);
+                self.start_move(key, to, reply);
+            }
             (End::Completed | End::Skipped, intent) => self.on_completed(now, key, intent),
             (End::Failed(error), intent) => {
                 let error = EngineError::from(error);
@@ -217,11 +234,13 @@ impl Engine {
         if first {
             self.outputs.push_back(Output::Event(DownloadEvent::Completed { id }));
         }
-        if let Some(Intent::Pause(replies) | Intent::Requeue(replies)) = intent {
+        match intent {
             // It was complete before it could stop.
-            for reply in replies {
-                self.journal.then(Then::Reply(reply));
+            Some(Intent::Pause(replies) | Intent::Requeue(replies)) => {
+                replies.into_iter().for_each(|reply| self.journal.then(Then::Reply(reply)));
             }
+            Some(Intent::Move { to, reply }) => self.start_move(key, to, reply),
+            _ => {}
         }
     }
 
@@ -232,7 +251,9 @@ impl Engine {
                     self.reply(reply, Err(error.clone()));
                 }
             }
-            Some(Intent::Check { reply, .. }) => self.reply(reply, Err(error.clone())),
+            Some(Intent::Check { reply, .. } | Intent::Move { reply, .. }) => {
+                self.reply(reply, Err(error.clone()));
+            }
             Some(Intent::Shutdown) | None => {}
         }
     }
@@ -317,7 +338,7 @@ impl Engine {
 }
 
 /// What was asked for cannot be done any more.
-fn cancelled(action: &'static str) -> EngineError {
+pub(super) fn cancelled(action: &'static str) -> EngineError {
     EngineError::InvalidState { action, current_state: "cancelled".to_owned() }
 }
 

@@ -109,6 +109,7 @@ pub(super) enum DiskOwner {
     Torrent(EntryKey, torrent::files::DiskTag),
     Shelf(ShelfKey, ShelfTag),
     Dir(DirKey),
+    Move(EntryKey),
 }
 
 /// When what was written is made durable.
@@ -256,6 +257,7 @@ impl Engine {
             created_at: self.wall.unix_millis(now),
             completed_at: None,
             order: self.next_order,
+            moving: None,
         };
         let key = self.insert(now, id, record, Kind::Http(Box::default()));
         self.journal.download(key);
@@ -459,7 +461,7 @@ impl Engine {
             }
         };
         let queued = state == DownloadState::Queued;
-        let priority = record.options.priority;
+        let (priority, is_moving) = (record.options.priority, record.moving.is_some());
         let key = self.entries.insert(Entry {
             id,
             url: record.url.into(),
@@ -473,6 +475,7 @@ impl Engine {
             kind,
             running: None,
             intent: None,
+            moving: record.moving.map(Box::new),
             error: None,
             run: 0,
             delete_files: false,
@@ -488,7 +491,9 @@ impl Engine {
         if let Some(identity) = self.entries.get(key).map(Entry::identity) {
             self.by_url.entry(identity).or_default().push(key);
         }
-        if queued {
+        if is_moving {
+            self.begin_move(key, None);
+        } else if queued {
             self.queue.push(key, priority);
         }
         key
@@ -594,6 +599,7 @@ impl Engine {
                     check.stop();
                     self.touch(key);
                 }
+                super::entry::Running::Move { machine, .. } => machine.stop(),
                 super::entry::Running::Remove(_) => {}
             }
         }

@@ -13,6 +13,7 @@ mod journal;
 mod lifecycle;
 mod links;
 pub mod machine;
+mod moving;
 pub(crate) mod queue;
 mod reading;
 pub mod record;

@@ -5,6 +5,7 @@ use crate::base::disk::{AllocationMode, FileIdentity};
 use crate::base::store::Record;
 use crate::base::{FileName, InfoHash, RangeSet};
 use crate::download::http::HttpSaved;
+use crate::download::moving::MovingSaved;
 use crate::download::target::Part;
 use crate::download::torrent::{FilesSaved, TorrentSaved};
 use crate::download::{ConflictPolicy, DownloadId, DownloadOptions, DownloadPriority, OnChange};
@@ -33,6 +34,8 @@ pub struct DownloadRecord {
     pub completed_at: Option<u64>,
     /// The order in which downloads were added.
     pub order: u64,
+    /// Where it is being moved, if it is.
+    pub moving: Option<MovingSaved>,
 }
 
 /// Where a download stands, as far as it outlives the process.
@@ -85,6 +88,9 @@ impl DownloadRecord {
                 if let Some(at) = self.completed_at {
                     put_uint(d, b"completed", at);
                 }
+                if let Some(moving) = &self.moving {
+                    d.entry(b"moving", |e| e.dict(|d| moving.encode(d)));
+                }
                 self.encode_state(d);
                 encode_options(d, &self.options);
             })
@@ -130,6 +136,7 @@ impl DownloadRecord {
             created_at: uint(d, "created")?,
             completed_at: optional(d, "completed", uint)?,
             order: uint(d, "order")?,
+            moving: optional(d, "moving", moving)?,
         })
     }
 }
@@ -453,6 +460,10 @@ fn list(d: Value<'_>, key: &'static str) -> Result<Vec<String>, RecordError> {
     let Some(value) = d.get(key.as_bytes()) else { return Ok(Vec::new()) };
     let items = value.list().ok_or(RecordError::Key(key))?;
     items.map(|item| item.as_str().map(str::to_owned).ok_or(RecordError::Key(key))).collect()
+}
+
+fn moving(d: Value<'_>, key: &'static str) -> Result<MovingSaved, RecordError> {
+    d.get(key.as_bytes()).and_then(MovingSaved::decode).ok_or(RecordError::Key(key))
 }
 
 fn info_hash(d: Value<'_>) -> Result<Option<InfoHash>, RecordError> {

@@ -56,6 +56,7 @@ impl Engine {
             Some(DiskOwner::Torrent(entry, tag)) => self.on_torrent_disk(now, entry, tag, result),
             Some(DiskOwner::Shelf(shelf, tag)) => self.on_shelf_disk(now, shelf, tag, result),
             Some(DiskOwner::Dir(dir)) => self.on_dir(now, dir, result),
+            Some(DiskOwner::Move(entry)) => self.on_move_disk(entry, result),
             None => {}
         }
     }
@@ -67,7 +68,7 @@ impl Engine {
             Some(Running::Http(download)) => download.handle_disk(now, tag, result),
             Some(Running::Check { check, .. }) => check.handle_disk(tag, result),
             Some(Running::Remove(target)) => target.handle_disk(tag, result),
-            Some(Running::Torrent(_)) | None => return,
+            Some(Running::Torrent(_) | Running::Move { .. }) | None => return,
         }
         if matches!(tag, DiskTag::Write(_)) {
             self.note_write(now);
@@ -121,7 +122,7 @@ impl Engine {
             Some(Running::Torrent(torrent)) => torrent.dir_ready(now, result),
             Some(Running::Check { check, .. }) => check.dir_ready(result),
             Some(Running::Remove(target)) => target.dir_ready(result),
-            None => return,
+            Some(Running::Move { .. }) | None => return,
         }
         self.touch(key);
     }
@@ -155,6 +156,10 @@ impl Engine {
             (Some(Running::Torrent(torrent)), Some(error)) => {
                 torrent.fail(now, DownloadError::Store(error.clone()));
             }
+            (Some(Running::Move { machine, .. }), None) => machine.recorded(),
+            (Some(Running::Move { machine, .. }), Some(error)) => {
+                machine.fail(DownloadError::Store(error.clone()));
+            }
             _ => return,
         }
         self.touch(key);
@@ -171,7 +176,7 @@ impl Engine {
                 Some(Running::Http(download)) => download.handle_timeout(now),
                 Some(Running::Torrent(torrent)) => torrent.handle_timeout(now),
                 Some(Running::Remove(target)) => target.handle_timeout(now),
-                Some(Running::Check { .. }) | None => {}
+                Some(Running::Check { .. } | Running::Move { .. }) | None => {}
             }
             self.touch(key);
         }
@@ -346,6 +351,10 @@ impl Engine {
                 },
                 Some(Running::Remove(target)) => match target.poll_output() {
                     Some(output) => self.on_remove(key, output),
+                    None => break,
+                },
+                Some(Running::Move { machine, .. }) => match machine.poll_output() {
+                    Some(output) => self.on_move(key, output),
                     None => break,
                 },
                 None => break,

@@ -204,7 +204,7 @@ impl Entry {
         match &self.running {
             None => true,
             Some(Running::Http(_) | Running::Torrent(_)) => self.running_state().is_some(),
-            Some(Running::Check { .. } | Running::Remove(_)) => false,
+            Some(Running::Check { .. } | Running::Remove(_) | Running::Move { .. }) => false,
         }
     }
 

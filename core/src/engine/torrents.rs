@@ -84,6 +84,7 @@ impl Engine {
             created_at: self.wall.unix_millis(now),
             completed_at: None,
             order: self.next_order,
+            moving: None,
         };
         let has_metainfo = entry.metainfo.is_some();
         let key = self.insert(now, id, record, Kind::Torrent(Box::new(entry)));

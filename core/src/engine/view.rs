@@ -19,7 +19,9 @@ impl Entry {
         match &self.running {
             Some(Running::Http(download)) => http_progress(now, download),
             Some(Running::Torrent(torrent)) => torrent_progress(now, torrent),
-            Some(Running::Check { .. } | Running::Remove(_)) | None => self.progress_at_rest(),
+            Some(Running::Check { .. } | Running::Remove(_) | Running::Move { .. }) | None => {
+                self.progress_at_rest()
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod bencode;
 pub mod http;
+pub(crate) mod paths;
 pub mod peer;
 pub mod printable;
 pub mod torrent;

@@ -19,6 +19,7 @@ fn kind(error: &io::Error) -> DiskErrorKind {
         Some(Errno::EXIST) => DiskErrorKind::Exists,
         // O_NOFOLLOW met a link; a directory or a device was opened for writing.
         Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV) => DiskErrorKind::NotRegular,
+        Some(Errno::XDEV) => DiskErrorKind::CrossDevice,
         Some(Errno::NOTEMPTY) => DiskErrorKind::NotEmpty,
         Some(Errno::NOTDIR) => DiskErrorKind::NotADirectory,
         Some(Errno::NAMETOOLONG | Errno::ILSEQ) => DiskErrorKind::InvalidName,
@@ -42,6 +43,7 @@ fn portable_kind(error: &io::Error) -> DiskErrorKind {
         io::ErrorKind::AlreadyExists => DiskErrorKind::Exists,
         io::ErrorKind::IsADirectory => DiskErrorKind::NotRegular,
         io::ErrorKind::NotADirectory => DiskErrorKind::NotADirectory,
+        io::ErrorKind::CrossesDevices => DiskErrorKind::CrossDevice,
         io::ErrorKind::DirectoryNotEmpty => DiskErrorKind::NotEmpty,
         io::ErrorKind::InvalidFilename => DiskErrorKind::InvalidName,
         io::ErrorKind::FileTooLarge => DiskErrorKind::TooLarge,

@@ -225,6 +225,10 @@ impl State {
                 parent = self.dirs.get(above).cloned();
                 dir = Some(Arc::clone(self.dirs.entry(*key).or_default()));
             }
+            DiskOp::Move { dir: from, to_dir, .. } => {
+                parent = self.dirs.get(from).cloned();
+                dir = self.dirs.get(to_dir).cloned();
+            }
             DiskOp::CloseDir { dir: key } => dir = self.dirs.remove(key),
             DiskOp::Stat { dir: key, .. }
             | DiskOp::SyncDir { dir: key }

@@ -57,6 +57,10 @@ impl Job {
             DiskOp::Sync { .. } => done(named.file()?.sync_data()),
             DiskOp::SyncDir { .. } => done(named.dir()?.sync()),
             DiskOp::Rename { from, to, replace, .. } => done(named.dir()?.rename(&from, &to, replace)),
+            DiskOp::Move { from, to, .. } => {
+                let above = named.parent.as_ref().and_then(|slot| slot.dir.get());
+                done(above.ok_or(DiskErrorKind::NotFound)?.move_to(&from, named.dir()?, &to))
+            }
             DiskOp::Remove { name, .. } => match named.dir()?.remove(&name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(DiskOk::Done),
                 result => done(result),

@@ -72,6 +72,13 @@ impl Dir {
         std::fs::rename(self.0.join(from.as_str()), self.0.join(to.as_str()))
     }
 
+    pub(super) fn move_to(&self, from: &FileName, dir: &Self, to: &FileName) -> io::Result<()> {
+        if dir.stat(to)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        std::fs::rename(self.0.join(from.as_str()), dir.0.join(to.as_str()))
+    }
+
     pub(super) fn remove(&self, name: &FileName) -> io::Result<()> {
         std::fs::remove_file(self.0.join(name.as_str()))
     }

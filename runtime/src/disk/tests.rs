@@ -260,14 +260,31 @@ fn renaming_replaces_only_where_asked() {
 }
 
 #[test]
+fn moving_goes_to_another_directory_and_never_replaces() {
+    let mut fixture = Fixture::new();
+    let below = DirKey(1 << 63);
+    let open = DiskOp::OpenSubdir { parent: DIR, name: name("below"), dir: below, create: true };
+    assert_eq!(fixture.run(open), Ok(DiskOk::OpenedDir { created: true }));
+    std::fs::write(fixture.path("a"), b"a").unwrap();
+    std::fs::write(fixture.path("below/b"), b"b").unwrap();
+    let go = |to| DiskOp::Move { dir: DIR, from: name("a"), to_dir: below, to: name(to) };
+    assert_eq!(kind(fixture.run(go("b"))), DiskErrorKind::Exists);
+    fixture.run(go("c")).unwrap();
+    assert_eq!(kind(fixture.run(go("d"))), DiskErrorKind::NotFound);
+    assert!(!fixture.path("a").exists());
+    assert_eq!(std::fs::read(fixture.path("below/b")).unwrap(), b"b");
+    assert_eq!(std::fs::read(fixture.path("below/c")).unwrap(), b"a");
+}
+
+#[test]
 fn the_rename_of_old_file_systems_never_replaces() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a"), b"a").unwrap();
     std::fs::write(dir.path().join("b"), b"b").unwrap();
     let handle = unix::Dir::at(dir.path()).unwrap();
-    let taken = handle.link_and_unlink(&name("a"), &name("b")).unwrap_err();
+    let taken = handle.link_and_unlink(&name("a"), &handle, &name("b")).unwrap_err();
     assert_eq!(taken.kind(), std::io::ErrorKind::AlreadyExists);
-    handle.link_and_unlink(&name("a"), &name("c")).unwrap();
+    handle.link_and_unlink(&name("a"), &handle, &name("c")).unwrap();
     assert!(!dir.path().join("a").exists());
     assert_eq!(std::fs::read(dir.path().join("c")).unwrap(), b"a");
 }
@@ -372,6 +389,7 @@ fn errors_of_the_system_keep_their_meaning() {
         (Errno::ILSEQ, DiskErrorKind::InvalidName),
         (Errno::FBIG, DiskErrorKind::TooLarge),
         (Errno::MFILE, DiskErrorKind::TooManyFiles),
+        (Errno::XDEV, DiskErrorKind::CrossDevice),
         (Errno::IO, DiskErrorKind::Io),
     ] {
         assert_eq!(of(errno).kind, expected);
@@ -432,7 +450,11 @@ fn the_portable_files_do_the_same() {
         (true, false)
     );
     let below = handle.subdir(&name("sub")).unwrap();
-    below.open(&name("f"), OpenMode::CreateNew).unwrap();
+    handle.open(&name("e"), OpenMode::CreateNew).unwrap();
+    handle.move_to(&name("e"), &below, &name("f")).unwrap();
+    handle.open(&name("e"), OpenMode::CreateNew).unwrap();
+    assert!(handle.move_to(&name("e"), &below, &name("f")).is_err(), "taken");
+    handle.remove(&name("e")).unwrap();
     assert!(handle.remove_dir(&name("sub")).is_err(), "not empty");
     below.remove(&name("f")).unwrap();
     handle.remove_dir(&name("sub")).unwrap();

@@ -71,26 +71,31 @@ impl Dir {
         if replace {
             return Ok(rustix::fs::renameat(&self.0, from.as_str(), &self.0, to.as_str())?);
         }
-        match self.rename_no_replace(from, to) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link_and_unlink(from, to),
+        self.move_to(from, self, to)
+    }
+
+    /// Gives a file a name in another directory, where it is free.
+    pub(super) fn move_to(&self, from: &FileName, dir: &Self, to: &FileName) -> io::Result<()> {
+        match self.rename_no_replace(from, dir, to) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link_and_unlink(from, dir, to),
             result => Ok(result?),
         }
     }
 
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    fn rename_no_replace(&self, from: &FileName, to: &FileName) -> rustix::io::Result<()> {
+    fn rename_no_replace(&self, from: &FileName, dir: &Self, to: &FileName) -> rustix::io::Result<()> {
         let flags = rustix::fs::RenameFlags::NOREPLACE;
-        rustix::fs::renameat_with(&self.0, from.as_str(), &self.0, to.as_str(), flags)
+        rustix::fs::renameat_with(&self.0, from.as_str(), &dir.0, to.as_str(), flags)
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-    fn rename_no_replace(&self, _from: &FileName, _to: &FileName) -> rustix::io::Result<()> {
+    fn rename_no_replace(&self, _from: &FileName, _dir: &Self, _to: &FileName) -> rustix::io::Result<()> {
         Err(Errno::NOSYS)
     }
 
     /// A link fails where the name is taken, so nothing is ever replaced; a crash in between leaves both names.
-    pub(super) fn link_and_unlink(&self, from: &FileName, to: &FileName) -> io::Result<()> {
-        rustix::fs::linkat(&self.0, from.as_str(), &self.0, to.as_str(), AtFlags::empty())?;
+    pub(super) fn link_and_unlink(&self, from: &FileName, dir: &Self, to: &FileName) -> io::Result<()> {
+        rustix::fs::linkat(&self.0, from.as_str(), &dir.0, to.as_str(), AtFlags::empty())?;
         Ok(rustix::fs::unlinkat(&self.0, from.as_str(), AtFlags::empty())?)
     }
 

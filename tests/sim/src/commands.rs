@@ -113,6 +113,15 @@ impl World {
         token
     }
 
+    /// Moves a finished download to another directory.
+    pub fn move_to(&mut self, id: DownloadId, dir: &str) -> Token {
+        self.invariants.allow(dir.into());
+        let (now, token) = (self.engine_now(), self.token(format_args!("move {id} to {dir}")));
+        self.engine_mut().move_to(now, id, dir.as_ref(), token);
+        self.finish_command();
+        token
+    }
+
     /// Removes a download, and with `delete_files` what it created.
     pub fn cancel(&mut self, id: DownloadId, delete_files: bool) -> Token {
         let (now, token) = (self.engine_now(), self.token(format_args!("cancel {id} {delete_files}")));

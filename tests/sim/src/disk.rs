@@ -38,7 +38,7 @@ pub enum OpClass {
     Sync,
     /// `SyncDir`.
     SyncDir,
-    /// `Rename`.
+    /// `Rename` and `Move`.
     Rename,
     /// `Remove` and `RemoveDir`.
     Remove,
@@ -54,6 +54,11 @@ pub struct Disk {
     folders: BTreeMap<PathBuf, Folder>,
     /// Directories that were made below others, which have entries for them.
     made: BTreeSet<PathBuf>,
+    /// Names that went from one directory to another, while only the running system knows: such a change is durable at
+    /// both ends or at none.
+    moves: Vec<[(PathBuf, u64); 2]>,
+    /// Directories that are file systems of their own.
+    mounts: BTreeSet<PathBuf>,
     next_inode: u64,
     dirs: BTreeMap<DirKey, PathBuf>,
     open: BTreeMap<FileKey, Held>,
@@ -101,6 +106,8 @@ struct Work {
     op: DiskOp,
     inode: Option<u64>,
     path: PathBuf,
+    /// Where a name moves to.
+    to: PathBuf,
     barrier: u64,
     fault: Option<DiskErrorKind>,
 }
@@ -114,6 +121,8 @@ impl Disk {
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
             made: BTreeSet::new(),
+            moves: Vec::new(),
+            mounts: BTreeSet::new(),
             next_inode: 1,
             dirs: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -187,6 +196,7 @@ impl Disk {
         for file in self.files.values_mut() {
             file.crash(mode, &mut self.rng);
         }
+        self.settle_moves(mode);
         for folder in self.folders.values_mut() {
             folder.crash(mode, &mut self.rng);
         }
@@ -195,6 +205,40 @@ impl Disk {
             let named: BTreeSet<u64> =
                 self.folders.values().flat_map(Folder::names).map(|(_, entry)| entry.inode()).collect();
             self.files.retain(|inode, _| named.contains(inode));
+        }
+    }
+
+    /// What moved is there or here after a power cut, and never in both places or in none.
+    fn settle_moves(&mut self, mode: CrashMode) {
+        match mode {
+            CrashMode::Kill | CrashMode::PowerCut => {}
+            CrashMode::Torn => {
+                let moves = core::mem::take(&mut self.moves);
+                for [(path, change), other] in moves {
+                    // What was done in these directories before is durable then, too: the journal has one order.
+                    if self.rng.below(2) == 0 {
+                        self.sync_folder(&path, change + 1);
+                        self.sync_folder(&other.0, other.1 + 1);
+                    } else {
+                        self.folder(&path).forget(change);
+                        self.folder(&other.0).forget(other.1);
+                    }
+                }
+            }
+        }
+        if mode != CrashMode::Kill {
+            self.moves.clear();
+        }
+    }
+
+    /// Makes the names of a directory durable, and with a name that came from another one, or went there, that one's.
+    fn sync_folder(&mut self, path: &Path, barrier: u64) {
+        let mut todo = vec![(path.to_owned(), barrier)];
+        while let Some((path, barrier)) = todo.pop() {
+            self.folder(&path).sync(barrier);
+            let is_done = |(at, change): &(PathBuf, u64)| *at == path && *change < barrier;
+            let done: Vec<_> = self.moves.extract_if(.., |ends| ends.iter().any(is_done)).collect();
+            todo.extend(done.into_iter().flatten().map(|(path, change)| (path, change + 1)));
         }
     }
 
@@ -247,6 +291,11 @@ impl Disk {
         let path = dir.as_ref().join(name);
         self.folder(&path);
         self.made.insert(path);
+    }
+
+    /// From now on a directory is a file system of its own, with all that is below it.
+    pub fn mount(&mut self, dir: impl AsRef<Path>) {
+        self.mounts.insert(dir.as_ref().to_owned());
     }
 
     /// Whether there is such a directory.

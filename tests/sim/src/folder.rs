@@ -89,6 +89,13 @@ impl Folder {
         true
     }
 
+    /// Takes a name away that moves to another directory: the number of the change, and what the name stood for.
+    pub fn take(&mut self, name: &FileName) -> Option<(u64, Entry)> {
+        let entry = self.find(name)?;
+        self.remove(name);
+        Some((self.next_change - 1, entry))
+    }
+
     /// Everything up to now: what a sync that is asked for now promises.
     pub fn barrier(&self) -> u64 {
         self.next_change
@@ -100,6 +107,11 @@ impl Folder {
         for change in core::mem::replace(&mut self.pending, later).into_values() {
             apply(&mut self.durable, change);
         }
+    }
+
+    /// A change that was not made durable never will be.
+    pub fn forget(&mut self, change: u64) {
+        self.pending.remove(&change);
     }
 
     /// What a crash leaves becomes the directory.

@@ -179,7 +179,9 @@ impl Invariants {
 
     /// Before a file gets another name: whatever loses its `.part` must be whole on the disk.
     pub fn on_rename(&self, op: &DiskOp, disk: &Disk) -> Checked {
-        let DiskOp::Rename { dir, from, to, .. } = op else { return Ok(()) };
+        let (DiskOp::Rename { dir, from, to, .. } | DiskOp::Move { dir, from, to, .. }) = op else {
+            return Ok(());
+        };
         let finishes = from.as_str().ends_with(".part") && !to.as_str().ends_with(".part");
         let synced = disk
             .dir_path(*dir)

@@ -9,6 +9,7 @@ use crate::engine::{Engine, EngineConfig, Input, Token};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::ops::Range;
+use std::path::PathBuf;
 
 /// Everything that changes an engine: what a driver feeds in, and what users command.
 #[derive(Debug, PartialEq)]
@@ -129,6 +130,15 @@ pub enum Call {
         /// Whom to answer.
         reply: Token,
     },
+    /// [`Engine::move_to`]
+    MoveTo {
+        /// Which.
+        id: DownloadId,
+        /// Where.
+        dir: PathBuf,
+        /// Whom to answer.
+        reply: Token,
+    },
     /// [`Engine::set_priority`]
     SetPriority {
         /// Which.
@@ -174,6 +184,7 @@ impl Call {
             Self::Cancel { id, delete_files, reply } => engine.cancel(now, id, delete_files, reply),
             Self::Verify { id, reply } => engine.verify(now, id, reply),
             Self::Repair { id, reply } => engine.repair(now, id, reply),
+            Self::MoveTo { id, dir, reply } => engine.move_to(now, id, &dir, reply),
             Self::SetPriority { id, priority } => drop(engine.set_priority(now, id, priority)),
             Self::SetDownloadLimit { id, limit } => drop(engine.set_download_limit(now, id, limit)),
             Self::SetConfig(config) => drop(engine.set_config(now, *config)),
@@ -240,6 +251,7 @@ choice!(Call {
     25 => SetFilePriorities { id, priorities },
     26 => Read { id, request, reply },
     27 => CloseReader { id, reader },
+    28 => MoveTo { id, dir, reply },
 });
 
 impl<T: Field> Field for Box<T> {

@@ -57,6 +57,7 @@ use crate::engine::machine::Who;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::ops::{Deref, Range};
+use std::path::Path;
 use tape::Tape;
 
 /// An [`Engine`] and, where it is recorded, what it is given. Views are the engine's own; whatever changes it goes
@@ -264,6 +265,12 @@ impl RecordedEngine {
     pub fn pause(&mut self, now: Instant, id: DownloadId, reply: Token) {
         self.record(now, || Call::Pause { id, reply });
         self.engine.pause(now, id, reply);
+    }
+
+    /// [`Engine::move_to`]
+    pub fn move_to(&mut self, now: Instant, id: DownloadId, dir: &Path, reply: Token) {
+        self.record(now, || Call::MoveTo { id, dir: dir.to_owned(), reply });
+        self.engine.move_to(now, id, dir, reply);
     }
 
     /// [`Engine::resume`]

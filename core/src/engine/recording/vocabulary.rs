@@ -160,6 +160,7 @@ choice!(DiskErrorKind {
     11 => UnexpectedEof,
     12 => Io,
     13 => NotEmpty,
+    14 => CrossDevice,
 });
 choice!(StoreError {
     0 => InUse,

@@ -107,6 +107,7 @@ fn download(text: String, number: u64) -> DownloadRecord {
         created_at: number,
         completed_at: (number % 4 == 2).then_some(number),
         order: number,
+        moving: None,
     }
 }
 

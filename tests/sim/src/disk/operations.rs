@@ -40,7 +40,12 @@ impl Disk {
             DiskOp::SyncDir { .. } => path.as_ref().map_or(0, |path| self.folder(path).barrier()),
             _ => 0,
         };
-        Work { fault: self.fault(class), op, inode, path: path.unwrap_or_default(), barrier }
+        let to = match &op {
+            DiskOp::Move { to_dir, .. } => self.dirs.get(to_dir).cloned(),
+            _ => None,
+        };
+        let (path, to) = (path.unwrap_or_default(), to.unwrap_or_default());
+        Work { fault: self.fault(class), op, inode, path, to, barrier }
     }
 
     /// A part of a file that the engine holds open, for whoever sends it; `None` where it is not open, cannot be read or
@@ -86,6 +91,7 @@ impl Disk {
             | DiskOp::OpenSubdir { .. }
             | DiskOp::Stat { .. }
             | DiskOp::Open { .. } => self.perform_open(work),
+            DiskOp::Move { .. } => self.perform_move(work),
             DiskOp::Rename { .. }
             | DiskOp::Remove { .. }
             | DiskOp::RemoveDir { .. }
@@ -182,8 +188,26 @@ impl Disk {
                 _ => folder.remove(&name),
             },
             DiskOp::RemoveDir { name, .. } => return self.remove_dir(&work.path, &name),
-            _ => folder.sync(work.barrier),
+            _ => self.sync_folder(&work.path, work.barrier),
         }
+        Ok(DiskOk::Done)
+    }
+
+    fn perform_move(&mut self, work: Work) -> DiskResult {
+        let DiskOp::Move { from, to, .. } = work.op else { return Err(DiskErrorKind::Io.into()) };
+        let mount =
+            |path: &Path| path.ancestors().find(|path| self.mounts.contains(*path)).map(Path::to_owned);
+        if mount(&work.path) != mount(&work.to) {
+            return Err(DiskErrorKind::CrossDevice.into());
+        }
+        if self.folder(&work.to).find(&to).is_some() {
+            return Err(DiskErrorKind::Exists.into());
+        }
+        let (taken, entry) = self.folder(&work.path).take(&from).ok_or(DiskErrorKind::NotFound)?;
+        let target = self.folder(&work.to);
+        target.put(to, entry);
+        let put = target.barrier() - 1;
+        self.moves.push([(work.path, taken), (work.to, put)]);
         Ok(DiskOk::Done)
     }
 
@@ -277,7 +301,14 @@ impl Disk {
         let input = HashInput::Memory(data.clone());
         let write = DiskOp::Write { file, offset, data: data.clone() };
         let digest = DiskOp::Hash { hash, algorithm, input, finish };
-        let as_op = |op| Work { op, inode: work.inode, path: Default::default(), barrier: 0, fault: None };
+        let as_op = |op| Work {
+            op,
+            inode: work.inode,
+            path: Default::default(),
+            to: Default::default(),
+            barrier: 0,
+            fault: None,
+        };
         self.perform_file(as_op(write))?;
         self.perform_hash(as_op(digest))
     }
@@ -322,7 +353,7 @@ pub(super) fn class(op: &DiskOp) -> Option<OpClass> {
         DiskOp::Hash { .. } | DiskOp::HashSpans { .. } => OpClass::Hash,
         DiskOp::Sync { .. } => OpClass::Sync,
         DiskOp::SyncDir { .. } => OpClass::SyncDir,
-        DiskOp::Rename { .. } => OpClass::Rename,
+        DiskOp::Rename { .. } | DiskOp::Move { .. } => OpClass::Rename,
         DiskOp::Remove { .. } | DiskOp::RemoveDir { .. } => OpClass::Remove,
     })
 }
@@ -348,6 +379,7 @@ fn dir_key(op: &DiskOp) -> Option<DirKey> {
         | DiskOp::SyncDir { dir }
         | DiskOp::OpenSubdir { parent: dir, .. }
         | DiskOp::Rename { dir, .. }
+        | DiskOp::Move { dir, .. }
         | DiskOp::RemoveDir { dir, .. }
         | DiskOp::Remove { dir, .. } => Some(*dir),
         _ => None,

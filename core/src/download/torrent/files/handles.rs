@@ -9,6 +9,7 @@ use crate::base::disk::{
     AllocationMode, DirKey, DiskError, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileKey, FileRange,
     FileStat, HashAlgorithm, HashKey, OpenMode,
 };
+use crate::wire::torrent::Metainfo;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -571,14 +572,18 @@ impl TorrentFiles {
 
     /// What a file is called: in the end, or until it is whole.
     pub(super) fn name_of(&self, file: u32, named: bool) -> FileName {
-        let metainfo = &self.plan.metainfo;
-        let found = metainfo.files().get(file as usize).and_then(|file| file.path().pop());
-        match found {
-            Some(name) if named => name,
-            Some(name) => name.partial(),
-            None => FileName::sanitise(&format!(".{}.parts", metainfo.info_hash()))
-                .unwrap_or_else(|| metainfo.name().partial()),
-        }
+        name_in(&self.plan.metainfo, file, named)
+    }
+}
+
+/// The same, of a file of any torrent.
+pub(super) fn name_in(metainfo: &Metainfo, file: u32, named: bool) -> FileName {
+    let found = metainfo.files().get(file as usize).and_then(|file| file.path().pop());
+    match found {
+        Some(name) if named => name,
+        Some(name) => name.partial(),
+        None => FileName::sanitise(&format!(".{}.parts", metainfo.info_hash()))
+            .unwrap_or_else(|| metainfo.name().partial()),
     }
 }
 

@@ -14,6 +14,7 @@ mod check;
 mod finish;
 mod folders;
 mod handles;
+mod moved;
 mod output;
 mod progress;
 mod rest;

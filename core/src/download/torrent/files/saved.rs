@@ -3,7 +3,8 @@
 use crate::base::disk::FileIdentity;
 use crate::base::{Bitfield, FileName, PieceIndex, RangeSet};
 use crate::download::torrent::layout::Layout;
-use crate::wire::bencode::{Document, Encoder, ListEncoder, Value};
+use crate::wire::bencode::{Document, Encoder, Value};
+use crate::wire::paths::{put_paths, take_paths};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the store keeps of the files of a torrent.
@@ -92,7 +93,7 @@ impl FilesSaved {
         let _ = Encoder::new(&mut bytes).dict(|d| {
             d.entry(b"count", |e| e.int(i64::from(self.pieces.len())));
             d.entry(b"files", |e| e.bytes(&files));
-            d.entry(b"folders", |e| e.list(|l| self.folders.iter().for_each(|path| put_path(l, path))));
+            d.entry(b"folders", |e| put_paths(e, &self.folders));
             d.entry(b"kept", |e| e.bytes(&kept));
             d.entry(b"pieces", |e| e.bytes(self.pieces.as_bytes()));
             d.entry(b"rooms", |e| e.int(i64::from(self.rooms)));
@@ -121,11 +122,7 @@ impl FilesSaved {
             let (piece, file, room) = (next()?, next()?, next().filter(|room| *room < rooms)?);
             kept.insert((piece, file), room);
         }
-        let path = |names: Value<'_>| {
-            let name = |name: Value<'_>| FileName::new(name.as_str()?);
-            names.list()?.map(name).collect::<Option<Vec<FileName>>>().filter(|path| !path.is_empty())
-        };
-        let folders = d.get(b"folders").and_then(Value::list)?.map(path).collect::<Option<_>>()?;
+        let folders = d.get(b"folders").and_then(take_paths)?;
         let pieces = Bitfield::from_bytes(blob(b"pieces")?, number(b"count")?)?;
         Some(Self { pieces, files: files.into(), parts, folders, kept, rooms, suspects: RangeSet::new() })
     }
@@ -142,10 +139,6 @@ impl FilesSaved {
     pub(super) fn file_mut(&mut self, file: u32) -> &mut SavedFile {
         self.files.get_mut(file as usize).unwrap_or(&mut self.parts)
     }
-}
-
-fn put_path(to: &mut ListEncoder<'_>, path: &[FileName]) {
-    to.item(|e| e.list(|l| path.iter().for_each(|name| l.item(|e| e.bytes(name.as_str().as_bytes())))));
 }
 
 /// A byte that says what follows: the device, if it is another than before, and how far the inode is from the last.
