@@ -17,6 +17,7 @@ use gosh_dl_core::engine::{
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Result<T> = core::result::Result<T, EngineError>;
 
@@ -83,7 +84,7 @@ impl Handle {
         self.command(|engine, now, token| engine.pause(now, id, token)).await.map(drop)
     }
 
-    /// Queues a paused or failed download again.
+    /// Queues a paused or failed download again, or a complete torrent whose seeding goal is not met.
     ///
     /// # Errors
     ///
@@ -255,6 +256,28 @@ impl Handle {
     /// [`EngineError::NotFound`]; [`EngineError::InvalidInput`] for a limit of 0.
     pub fn set_download_limit(&self, id: DownloadId, limit: Option<u64>) -> Result<()> {
         self.shared.with(|engine, now| engine.set_download_limit(now, id, limit))
+    }
+
+    /// Changes how fast one download is sent to others, in bytes per second. It applies at once, also to how many peers
+    /// are served at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_download_limit`](Self::set_download_limit).
+    pub fn set_upload_limit(&self, id: DownloadId, limit: Option<u64>) -> Result<()> {
+        self.shared.with(|engine, now| engine.set_upload_limit(now, id, limit))
+    }
+
+    /// Changes when the seeding of a torrent ends: after so many bytes sent for each of its own, 0 being never and `None`
+    /// what the engine has set, or after so long, whichever comes first. A goal that is met by then ends it at once. What
+    /// has ended goes on with [`resume`](Self::resume) where the new goal is not met.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NotFound`]; [`EngineError::InvalidInput`] for a ratio below 0; [`EngineError::InvalidState`] for a
+    /// download that is no torrent.
+    pub fn set_seed_goal(&self, id: DownloadId, ratio: Option<f64>, time: Option<Duration>) -> Result<()> {
+        self.shared.with(|engine, now| engine.set_seed_goal(now, id, ratio, time))
     }
 
     /// Files of a torrent, by their numbers, are wanted more or less from now on; those that are not named stay as they

@@ -293,9 +293,7 @@ pub(super) fn torrent_identity(info_hash: InfoHash) -> Arc<str> {
 /// Checks everything that a user can get wrong in a new torrent of so many files.
 pub(super) fn validate_torrent(options: &DownloadOptions, files: Option<usize>) -> Result<()> {
     let bad = |field, message: &str| Err(EngineError::InvalidInput { field, message: message.to_owned() });
-    if options.seed_ratio.is_some_and(|ratio| ratio.is_nan() || ratio < 0.0) {
-        return bad("seed_ratio", "must be 0 or more");
-    }
+    check_ratio(options.seed_ratio)?;
     if options.max_peers.is_some_and(|n| !(1..=5000).contains(&n)) {
         return bad("max_peers", "must be 1 to 5000");
     }
@@ -310,6 +308,15 @@ pub(super) fn validate_torrent(options: &DownloadOptions, files: Option<usize>) 
     }
     super::file_priorities::validate(&options.file_priorities, files)?;
     validate_common(options)
+}
+
+/// Checks how much is to be sent of a torrent.
+pub(super) fn check_ratio(ratio: Option<f64>) -> Result<()> {
+    if ratio.is_some_and(|ratio| ratio.is_nan() || ratio < 0.0) {
+        let message = "must be 0 or more".to_owned();
+        return Err(EngineError::InvalidInput { field: "seed_ratio", message });
+    }
+    Ok(())
 }
 
 /// Checks everything that a user can get wrong in a new download.

@@ -55,6 +55,7 @@ impl Engine {
     }
 
     pub(super) fn resume_entry(&mut self, key: EntryKey, reply: Token) {
+        let seeds_on = self.entries.get(key).is_some_and(|entry| entry.seeds_on(&self.config));
         let Some(entry) = self.entries.get_mut(key) else { return };
         match (&entry.state, &mut entry.intent) {
             (_, Some(Intent::Pause(replies))) => {
@@ -66,6 +67,9 @@ impl Engine {
                 self.refuse(key, "resume", reply);
             }
             (DownloadState::Paused | DownloadState::Error { .. }, _) if entry.running.is_none() => {
+                self.requeue(key, vec![reply]);
+            }
+            (DownloadState::Completed, None) if seeds_on && entry.running.is_none() => {
                 self.requeue(key, vec![reply]);
             }
             (DownloadState::Completed, _) => self.refuse(key, "resume", reply),

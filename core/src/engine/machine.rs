@@ -279,7 +279,7 @@ impl Engine {
         }
     }
 
-    /// Queues a paused or failed download again.
+    /// Queues a paused or failed download again, or a complete torrent whose seeding goal is not met.
     pub fn resume(&mut self, now: Instant, id: DownloadId, reply: Token) {
         if let Some(key) = self.entry_or_reply(id, reply) {
             self.resume_entry(key, reply);
@@ -328,27 +328,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes the speed limit of one download, in bytes per second; it applies at once.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::NotFound`], [`EngineError::InvalidInput`] for a limit of 0.
-    pub fn set_download_limit(&mut self, now: Instant, id: DownloadId, limit: Option<u64>) -> Result<()> {
-        self.check_open()?;
-        if limit == Some(0) {
-            let message = "must be more than 0".to_owned();
-            return Err(EngineError::InvalidInput { field: "max_download_speed", message });
-        }
-        let key = self.key_of(id)?;
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.options.max_download_speed = limit;
-            entry.bucket.set_rate(now, limit);
-        }
-        self.journal.download(key);
-        self.settle(now);
-        Ok(())
-    }
-
     /// Changes the settings; limits and counts apply at once, the rest to what starts later.
     ///
     /// # Errors
@@ -362,6 +341,9 @@ impl Engine {
         self.upload_bucket.set_rate(now, config.global_upload_limit);
         self.links.set_config(links_config(&config));
         self.config = config;
+        for key in self.entries.keys() {
+            self.tell_upload_limit(now, key);
+        }
         self.settle(now);
         Ok(())
     }

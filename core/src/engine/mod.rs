@@ -11,6 +11,7 @@ mod flow;
 pub mod io;
 mod journal;
 mod lifecycle;
+mod limits;
 mod links;
 pub mod machine;
 mod moving;

@@ -11,7 +11,7 @@ use super::status::{DownloadState, VerifyReport};
 use super::swarm::{Greeted, ListenPlan};
 use crate::base::{Instant, LinkError, LinkOutput, PeerId};
 use crate::download::torrent::announcer::TrackerStatus;
-use crate::download::torrent::{self, Goal, Lane, Torrent, TorrentPlan, TorrentStart, WebSeedView};
+use crate::download::torrent::{self, Lane, Torrent, TorrentPlan, TorrentStart, WebSeedView};
 use crate::download::{DownloadId, DownloadOptions};
 use crate::wire::torrent::{Magnet, Metainfo};
 use bytes::Bytes;
@@ -535,7 +535,6 @@ impl super::entry::Entry {
         let mut trackers: Vec<Vec<String>> = magnet
             .map_or_else(Vec::new, |magnet| magnet.trackers.iter().map(|url| vec![url.clone()]).collect());
         trackers.extend(options.trackers.iter().map(|url| vec![url.clone()]));
-        let ratio = options.seed_ratio.unwrap_or(config.seed_ratio);
         Some(TorrentPlan {
             info_hash: torrent.info_hash,
             peer_id,
@@ -546,6 +545,7 @@ impl super::entry::Entry {
             allocation: options.allocation_mode.unwrap_or(config.allocation_mode),
             max_peers: options.max_peers.unwrap_or(config.max_peers),
             upload_slots: config.torrent.upload_slots,
+            upload_limit: self.upload_limit(config),
             pex: config.enable_pex,
             sequential: options.sequential.unwrap_or(false),
             super_seeding: options.super_seeding.unwrap_or(false),
@@ -560,7 +560,7 @@ impl super::entry::Entry {
                 .copied()
                 .chain(magnet.into_iter().flat_map(known_peers))
                 .collect(),
-            goal: Goal { ratio: (ratio > 0.0).then_some(ratio), time: options.seed_time },
+            goal: self.goal(config),
             peer_timeout: config.torrent.peer_timeout,
             connect_timeout: config.torrent.connect_timeout,
         })

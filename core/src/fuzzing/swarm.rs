@@ -203,7 +203,7 @@ enum Choke {
 
 /// Only those who want something are unchoked, each once, within the slots, and no slot is empty while somebody waits.
 pub fn choker(data: &[u8]) {
-    let (mut choker, mut rng, mut now) = (Choker::new(None), rng(), Instant::from_nanos(1));
+    let (mut choker, mut rng, mut now) = (Choker::new(None, None), rng(), Instant::from_nanos(1));
     let (mut peers, mut slots): (Vec<ChokePeer<u8>>, Option<usize>) = (Vec::new(), None);
     each(data, |step: Choke| match step {
         Choke::Peers(said) => {
@@ -214,7 +214,7 @@ pub fn choker(data: &[u8]) {
             slots = count.map(usize::from);
             choker.set_slots(slots);
         }
-        Choke::Limit(limit) => choker.set_limit(limit.map(|limit| u64::from(limit) << 8)),
+        Choke::Limit(limit) => _ = choker.set_limit(limit.map(|limit| u64::from(limit) << 8)),
         Choke::Left(peer) => {
             choker.left(peer);
             peers.retain(|other| other.key != peer);

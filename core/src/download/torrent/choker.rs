@@ -52,16 +52,9 @@ struct Turn {
 }
 
 impl<K: Copy + Ord> Choker<K> {
-    /// With that many slots; `None` lets them follow the upload rate.
-    pub fn new(slots: Option<usize>) -> Self {
-        Self {
-            slots,
-            limit: None,
-            turns: BTreeMap::new(),
-            decided_at: None,
-            rotated_at: None,
-            free: MIN_SLOTS,
-        }
+    /// With that many slots; `None` lets them follow the upload limit in bytes per second, or else the rate.
+    pub fn new(slots: Option<usize>, limit: Option<u64>) -> Self {
+        Self { slots, limit, turns: BTreeMap::new(), decided_at: None, rotated_at: None, free: MIN_SLOTS }
     }
 
     /// Other slots.
@@ -69,9 +62,9 @@ impl<K: Copy + Ord> Choker<K> {
         self.slots = slots;
     }
 
-    /// The upload limit in bytes per second, which the slots follow where they are not set.
-    pub fn set_limit(&mut self, limit: Option<u64>) {
-        self.limit = limit;
+    /// The upload limit in bytes per second, which the slots follow where they are not set; says whether it is another.
+    pub fn set_limit(&mut self, limit: Option<u64>) -> bool {
+        core::mem::replace(&mut self.limit, limit) != limit
     }
 
     /// A peer is gone.

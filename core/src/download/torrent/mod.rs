@@ -178,6 +178,8 @@ pub struct Torrent {
     /// Whether there was no room for the last link that was asked for: other torrents hold all.
     crowded: bool,
     choker: Choker<PeerKey>,
+    /// When seeding ends.
+    goal: Goal,
     pex: PexJournal,
     announcer: Announcer,
     /// Whether the trackers have been taken leave of, or were never told.
@@ -288,7 +290,8 @@ impl Torrent {
             seeds: Slab::new(),
             candidates: plan.candidates(metainfo.as_deref(), rng.fork()),
             crowded: false,
-            choker: Choker::new(plan.upload_slots),
+            choker: Choker::new(plan.upload_slots, plan.upload_limit),
+            goal: plan.goal,
             pex: PexJournal::new(),
             announcer,
             announced: Announced::Never,

@@ -36,6 +36,8 @@ pub struct TorrentPlan {
     pub max_peers: usize,
     /// How many peers may download from it at once; `None` follows the upload limit.
     pub upload_slots: Option<usize>,
+    /// Bytes per second that may be sent, as far as it is known at the start.
+    pub upload_limit: Option<u64>,
     /// Whether peers are told of each other.
     pub pex: bool,
     /// Whether only its files are looked at: no peer and no tracker hears of it.
@@ -69,6 +71,14 @@ pub struct Goal {
     pub ratio: Option<f64>,
     /// How long it is seeded.
     pub time: Option<Duration>,
+}
+
+impl Goal {
+    /// Whether it is met once so many bytes of a torrent of that length were sent, and it was seeded for so long.
+    pub fn is_met(&self, uploaded: u64, total: u64, seeded: Duration) -> bool {
+        let by_ratio = self.ratio.is_some_and(|ratio| uploaded as f64 >= ratio * total.max(1) as f64);
+        by_ratio || self.time.is_some_and(|time| seeded >= time)
+    }
 }
 
 /// What a torrent starts from.

@@ -3,7 +3,7 @@
 use super::announcer::{self, Totals};
 use super::candidates::Source;
 use super::candidates::pex::PexNews;
-use super::{Announced, Child, Lane, Output, Phase, Timer, Torrent};
+use super::{Announced, Child, Goal, Lane, Output, Phase, Timer, Torrent};
 use crate::base::Instant;
 use crate::wire::peer::{Pex, PexFlags};
 use core::net::SocketAddr;
@@ -107,11 +107,18 @@ impl Torrent {
     /// Whether enough was given back.
     pub(super) fn goal_is_met(&self, now: Instant) -> bool {
         let Some(content) = &self.content else { return false };
-        let total = content.metainfo.grid().total().max(1);
-        let goal = &self.plan.goal;
-        let by_ratio = goal.ratio.is_some_and(|ratio| self.uploaded as f64 >= ratio * total as f64);
-        let seeded = self.seeded(now);
-        by_ratio || goal.time.is_some_and(|time| seeded >= time)
+        self.goal.is_met(self.uploaded, content.metainfo.grid().total(), self.seeded(now))
+    }
+
+    /// Changes when seeding ends.
+    pub fn set_goal(&mut self, now: Instant, goal: Goal) {
+        self.goal = goal;
+        if self.phase == Phase::Seeding && self.goal_is_met(now) {
+            self.end_seeding(now);
+        } else {
+            self.deadlines.set(Timer::Goal, self.goal_at().map(|at| at.max(now)));
+        }
+        self.settle(now);
     }
 
     /// How long it has been seeded, in all its lives.
@@ -122,9 +129,9 @@ impl Torrent {
     /// When the goal may be met next.
     pub(super) fn goal_at(&self) -> Option<Instant> {
         let since = self.seeding_since.filter(|_| self.phase == Phase::Seeding)?;
-        let by_time = self.plan.goal.time.map(|time| since + time.saturating_sub(self.start.seeded));
+        let by_time = self.goal.time.map(|time| since + time.saturating_sub(self.start.seeded));
         // Nothing is given back where nobody is.
-        let by_ratio = self.plan.goal.ratio.filter(|_| !self.peers.is_empty()).map(|_| since + GOAL_EVERY);
+        let by_ratio = self.goal.ratio.filter(|_| !self.peers.is_empty()).map(|_| since + GOAL_EVERY);
         by_time.into_iter().chain(by_ratio).min()
     }
 }

@@ -42,6 +42,13 @@ impl Torrent {
         !self.uploads.waiting.is_empty() && self.reads.under_way.len() < MAX_READS
     }
 
+    /// Changes how fast it may be sent, in bytes per second: the slots follow.
+    pub fn set_upload_limit(&mut self, now: Instant, limit: Option<u64>) {
+        if self.choker.set_limit(limit) && self.stop.is_none() && !self.peers.is_empty() {
+            self.deadlines.set(Timer::Choke, Some(now));
+        }
+    }
+
     /// Sends up to `allowance` bytes of blocks to peers in turn, at least one block; says how many bytes.
     pub fn upload(&mut self, now: Instant, allowance: u64) -> u64 {
         let mut used = 0;

@@ -9,6 +9,7 @@ use crate::engine::{Engine, EngineConfig, Input, Token};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::ops::Range;
+use core::time::Duration;
 use std::path::PathBuf;
 
 /// Everything that changes an engine: what a driver feeds in, and what users command.
@@ -153,6 +154,22 @@ pub enum Call {
         /// Bytes per second.
         limit: Option<u64>,
     },
+    /// [`Engine::set_upload_limit`]
+    SetUploadLimit {
+        /// Which.
+        id: DownloadId,
+        /// Bytes per second.
+        limit: Option<u64>,
+    },
+    /// [`Engine::set_seed_goal`]
+    SetSeedGoal {
+        /// Which.
+        id: DownloadId,
+        /// Bytes sent for each of its own.
+        ratio: Option<f64>,
+        /// How long.
+        time: Option<Duration>,
+    },
     /// [`Engine::set_config`]
     SetConfig(Box<EngineConfig>),
     /// [`Engine::shutdown`]
@@ -187,6 +204,8 @@ impl Call {
             Self::MoveTo { id, dir, reply } => engine.move_to(now, id, &dir, reply),
             Self::SetPriority { id, priority } => drop(engine.set_priority(now, id, priority)),
             Self::SetDownloadLimit { id, limit } => drop(engine.set_download_limit(now, id, limit)),
+            Self::SetUploadLimit { id, limit } => drop(engine.set_upload_limit(now, id, limit)),
+            Self::SetSeedGoal { id, ratio, time } => drop(engine.set_seed_goal(now, id, ratio, time)),
             Self::SetConfig(config) => drop(engine.set_config(now, *config)),
             Self::Shutdown => engine.shutdown(now),
         }
@@ -252,6 +271,8 @@ choice!(Call {
     26 => Read { id, request, reply },
     27 => CloseReader { id, reader },
     28 => MoveTo { id, dir, reply },
+    29 => SetUploadLimit { id, limit },
+    30 => SetSeedGoal { id, ratio, time },
 });
 
 impl<T: Field> Field for Box<T> {

@@ -57,6 +57,7 @@ use crate::engine::machine::Who;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::ops::{Deref, Range};
+use core::time::Duration;
 use std::path::Path;
 use tape::Tape;
 
@@ -315,6 +316,32 @@ impl RecordedEngine {
     pub fn set_download_limit(&mut self, now: Instant, id: DownloadId, limit: Option<u64>) -> Result<()> {
         self.record(now, || Call::SetDownloadLimit { id, limit });
         self.engine.set_download_limit(now, id, limit)
+    }
+
+    /// [`Engine::set_upload_limit`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_upload_limit(&mut self, now: Instant, id: DownloadId, limit: Option<u64>) -> Result<()> {
+        self.record(now, || Call::SetUploadLimit { id, limit });
+        self.engine.set_upload_limit(now, id, limit)
+    }
+
+    /// [`Engine::set_seed_goal`]
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_seed_goal(
+        &mut self,
+        now: Instant,
+        id: DownloadId,
+        ratio: Option<f64>,
+        time: Option<Duration>,
+    ) -> Result<()> {
+        self.record(now, || Call::SetSeedGoal { id, ratio, time });
+        self.engine.set_seed_goal(now, id, ratio, time)
     }
 
     /// [`Engine::set_config`]

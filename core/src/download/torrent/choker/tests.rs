@@ -29,7 +29,7 @@ struct World {
 
 impl World {
     fn new(slots: usize, peers: Vec<ChokePeer<u32>>) -> Self {
-        Self { choker: Choker::new(Some(slots)), peers, seeding: false, rng: Rng::from_seed([1; 32]) }
+        Self { choker: Choker::new(Some(slots), None), peers, seeding: false, rng: Rng::from_seed([1; 32]) }
     }
 
     fn seeding(slots: usize, peers: u32) -> Self {
