@@ -300,6 +300,9 @@ pub(crate) struct TransferArgs {
     /// Redirects in a row that are followed [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=100))]
     pub(crate) max_redirects: Option<u16>,
+    /// Follow redirects of servers elsewhere into the own network, and to this machine
+    #[arg(long)]
+    pub(crate) allow_local_redirects: bool,
     /// The file that keeps the state; it stays, and lists complete downloads too
     /// [default: a file of this command's own, gone once all is complete]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]

@@ -76,6 +76,7 @@ fn network_step(kind: NetworkErrorKind, retryable: bool) -> &'static str {
             "check the address and the clock; --ca-certificate FILE trusts another authority"
         }
         NetworkErrorKind::TooManyRedirects => "check the URL; --max-redirects N allows more",
+        NetworkErrorKind::LocalRedirect => "if that is right, --allow-local-redirects follows it",
         NetworkErrorKind::HttpStatus(401) => {
             "give user:password@ before the host in the URL, or --header 'Authorization: ...'"
         }

@@ -138,6 +138,7 @@ pub(crate) fn config(args: &TransferArgs, defaults: EngineConfig) -> Result<Engi
         .read_timeout(args.timeout.unwrap_or(http.read_timeout))
         .connect_timeout(args.connect_timeout.unwrap_or(http.connect_timeout))
         .max_redirects(args.max_redirects.map_or(http.max_redirects, usize::from))
+        .allow_local_redirects(args.allow_local_redirects)
         .max_retries(args.max_tries.unwrap_or(http.max_retries))
         .ca_certificate(args.ca_certificate.clone())
         .accept_invalid_certs(args.insecure_accept_invalid_certs);

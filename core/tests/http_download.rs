@@ -29,6 +29,7 @@ fn plan(urls: &[&str]) -> HttpPlan {
         headers: Vec::new(),
         cookies: Vec::new(),
         max_redirects: 3,
+        allow_local_redirects: false,
         max_retries: 3,
         retry_delay: Duration::from_secs(1),
         max_retry_delay: Duration::from_secs(30),
@@ -124,7 +125,7 @@ impl Play {
         let config =
             ConnectionConfig { read_timeout: Duration::from_secs(60), keep_alive: Duration::from_secs(15) };
         let connection = Box::new(Connection::new(NOW, config));
-        let lease = Lease { link: LinkKey::from_u64(self.links), connection, reused: false };
+        let lease = Lease { link: LinkKey::from_u64(self.links), connection, reused: false, local: false };
         self.download.leased(NOW, slot, lease);
         self.download.grant(NOW, slot, 1 << 20);
         let said = self.said();

@@ -91,6 +91,14 @@ pub enum DownloadError {
         /// How many are allowed.
         limit: usize,
     },
+    /// A host elsewhere redirects into the own network.
+    #[error("{url}: redirects into the own network, to {to}")]
+    LocalRedirect {
+        /// The first URL.
+        url: HttpUrl,
+        /// Where it leads.
+        to: Origin,
+    },
     /// A redirect leads nowhere that can be fetched.
     #[error("{url}: redirects to a URL that cannot be fetched: {error}")]
     BadRedirect {
@@ -236,6 +244,7 @@ impl DownloadError {
             | Self::OutOfReach { .. }
             | Self::Connect { error: LinkError::Tls(_), .. }
             | Self::TooManyRedirects { .. }
+            | Self::LocalRedirect { .. }
             | Self::BadRedirect { .. }
             | Self::Http { .. }
             | Self::BadResponse { .. }

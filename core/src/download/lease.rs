@@ -58,6 +58,8 @@ pub struct Lease {
     pub connection: Box<Connection>,
     /// Whether it has served before.
     pub reused: bool,
+    /// Whether it leads into the own network, or to this machine.
+    pub local: bool,
 }
 
 impl Lease {

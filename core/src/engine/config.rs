@@ -93,6 +93,9 @@ pub struct HttpConfig {
     pub read_timeout: Duration,
     /// How many redirects in a row are followed. Default 10.
     pub max_redirects: usize,
+    /// Whether a server elsewhere may redirect to a loopback, private or link-local address. What the user names may be
+    /// there, and may redirect there. Default no.
+    pub allow_local_redirects: bool,
     /// How many tries in a row may fail without progress, the first included; 0 never gives up. Default 5.
     pub max_retries: u32,
     /// The first pause before a retry; it doubles with each failure. Default 1 s.
@@ -154,6 +157,7 @@ impl Default for HttpConfig {
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
             max_redirects: 10,
+            allow_local_redirects: false,
             max_retries: 5,
             retry_delay: Duration::from_secs(1),
             max_retry_delay: Duration::from_secs(30),
@@ -277,6 +281,7 @@ impl HttpConfig {
         connect_timeout: Duration,
         read_timeout: Duration,
         max_redirects: usize,
+        allow_local_redirects: bool,
         max_retries: u32,
         retry_delay: Duration,
         max_retry_delay: Duration,

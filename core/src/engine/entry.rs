@@ -166,6 +166,7 @@ impl Entry {
             headers: options.headers.clone(),
             cookies: options.cookies.clone().unwrap_or_default(),
             max_redirects: http.max_redirects,
+            allow_local_redirects: http.allow_local_redirects,
             max_retries: http.max_retries,
             retry_delay: http.retry_delay,
             max_retry_delay: http.max_retry_delay,

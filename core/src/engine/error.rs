@@ -164,6 +164,7 @@ impl From<DownloadError> for EngineError {
                 network(NetworkErrorKind::HttpStatus(status))
             }
             DownloadError::TooManyRedirects { .. } => network(NetworkErrorKind::TooManyRedirects),
+            DownloadError::LocalRedirect { .. } => network(NetworkErrorKind::LocalRedirect),
             DownloadError::BadRedirect { .. } => protocol(ProtocolErrorKind::InvalidUrl),
             DownloadError::BadResponse { problem: BadResponse::NoRanges, .. } => {
                 protocol(ProtocolErrorKind::RangeNotSupported)
@@ -229,6 +230,8 @@ pub enum NetworkErrorKind {
     Unreachable,
     /// More redirects than allowed.
     TooManyRedirects,
+    /// A host elsewhere redirects into the own network, which `allow_local_redirects` would let it.
+    LocalRedirect,
     /// Anything else.
     Other,
 }

@@ -88,6 +88,8 @@ enum Query<W> {
 struct Link<W> {
     /// `None` of a link to a peer.
     destination: Option<Destination>,
+    /// Whether it leads into the own network, or to this machine; not known of a link to a peer.
+    local: bool,
     state: LinkState<W>,
 }
 
@@ -231,7 +233,7 @@ impl<W: Copy + PartialEq> Links<W> {
     /// A link for `who` that a peer has opened.
     pub(super) fn adopt(&mut self, who: W) -> LinkKey {
         self.leased += 1;
-        as_link(self.links.insert(Link { destination: None, state: LinkState::Leased { who } }))
+        as_link(self.links.insert(Link { destination: None, local: false, state: LinkState::Leased { who } }))
     }
 
     /// A link to a peer is somebody else's from now on.
@@ -400,6 +402,7 @@ impl<W: Copy + PartialEq> Links<W> {
     fn lease_idle(&mut self, now: Instant, key: Key<Host<W>>, link: LinkKey) {
         self.deadlines.set(Timer::Idle(link), None);
         let Some(entry) = self.links.get_mut(as_slab(link)) else { return };
+        let local = entry.local;
         let LinkState::Idle { connection } = &mut entry.state else { return };
         if !connection.is_idle() {
             self.check_idle(now, link);
@@ -410,7 +413,8 @@ impl<W: Copy + PartialEq> Links<W> {
             core::mem::replace(&mut entry.state, LinkState::Leased { who })
         {
             self.leased += 1;
-            self.outputs.push_back(Output::Leased { who, lease: Lease { link, connection, reused: true } });
+            self.outputs
+                .push_back(Output::Leased { who, lease: Lease { link, connection, reused: true, local } });
         }
     }
 
@@ -425,7 +429,7 @@ impl<W: Copy + PartialEq> Links<W> {
 
     /// Reads what an idle connection has to say; closed ones go.
     fn check_idle(&mut self, now: Instant, link: LinkKey) {
-        let Some(Link { state: LinkState::Idle { connection }, destination: Some(destination) }) =
+        let Some(Link { state: LinkState::Idle { connection }, destination: Some(destination), .. }) =
             self.links.get_mut(as_slab(link))
         else {
             return;

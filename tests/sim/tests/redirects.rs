@@ -1,8 +1,9 @@
 //! Redirects: where they lead, what goes with them, and where they stop.
 
 use gosh_dl_core::download::DownloadOptions;
-use gosh_dl_core::engine::{DownloadState, EngineError, NetworkErrorKind};
+use gosh_dl_core::engine::{DownloadState, EngineConfig, EngineError, HttpConfig, NetworkErrorKind};
 use gosh_dl_sim::{Behaviour, Content, Refusal, Resource, World};
+use std::net::IpAddr;
 
 const MIB: u64 = 1 << 20;
 
@@ -187,4 +188,99 @@ fn expired_target_is_asked_for_again_at_the_front() {
     let id = world.add("http://a.example/f", DownloadOptions::new());
     world.expect(id, content);
     assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
+/// Addresses of the own network and of this machine, as URLs write them.
+const LOCAL: [&str; 8] = [
+    "127.0.0.1",
+    "10.0.0.1",
+    "192.168.1.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "[::1]",
+    "[::ffff:10.0.0.1]",
+    "[fe80::1]",
+];
+
+fn local_world(config: EngineConfig) -> World {
+    let mut world = World::with_config(1, config);
+    for host in LOCAL {
+        let address: IpAddr = host.trim_matches(['[', ']']).parse().expect("an address");
+        world.addresses(host.trim_matches(['[', ']']), &[address]);
+        world.serve(&format!("http://{host}/real"), file());
+        world.serve(
+            &format!("http://a.example/{address}"),
+            Resource::redirect(302, &format!("http://{host}/real")),
+        );
+    }
+    world.addresses("lan.example", &[IpAddr::from([10, 0, 0, 7])]);
+    world.addresses("nas.example", &[IpAddr::from([192, 168, 0, 8])]);
+    world
+}
+
+fn is_refused(world: &mut World, url: &str) -> bool {
+    let state = world.fetch(url);
+    let id = world.list().pop().expect("one was added").id;
+    match (state, world.failure(id)) {
+        (DownloadState::Completed, _) => false,
+        (_, Some(EngineError::Network { kind: NetworkErrorKind::LocalRedirect, retryable: false, .. })) => {
+            true
+        }
+        (state, error) => panic!("{url}: {state:?} {error:?}"),
+    }
+}
+
+#[test]
+fn nobody_elsewhere_redirects_into_the_own_network() {
+    for host in LOCAL {
+        let mut world = local_world(EngineConfig::new());
+        let address: IpAddr = host.trim_matches(['[', ']']).parse().expect("an address");
+        assert!(is_refused(&mut world, &format!("http://a.example/{address}")), "{host}");
+        assert!(world.log(host.trim_matches(['[', ']'])).connections.is_empty(), "{host}");
+    }
+}
+
+#[test]
+fn names_that_lead_into_the_own_network_are_refused_by_where_they_lead() {
+    let mut world = local_world(EngineConfig::new());
+    world.serve("http://a.example/x", Resource::redirect(302, "http://b.example/x"));
+    world.serve("http://b.example/x", Resource::redirect(302, "http://lan.example/real"));
+    world.serve("http://lan.example/real", file());
+    assert!(is_refused(&mut world, "http://a.example/x"));
+    assert!(world.log("lan.example").connections.is_empty());
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_first_does_not_lead_home_later() {
+    let mut world = local_world(EngineConfig::new());
+    // The name of who redirects, too: it leads to the own network once it was asked.
+    world.serve("http://rebound.example/x", Resource::redirect(302, "http://rebound.example:81/real"));
+    let home = IpAddr::from([10, 0, 0, 9]);
+    world.addresses("home.example", &[home]);
+    world.serve("http://home.example/real", file());
+    let elsewhere = world.network.address_of("rebound.example").unwrap();
+    world.names.once("rebound.example", Ok(vec![elsewhere]));
+    world.names.set("rebound.example", Ok(vec![home]));
+    assert!(is_refused(&mut world, "http://rebound.example/x"));
+    assert!(world.log("home.example").connections.is_empty());
+}
+
+#[test]
+fn what_the_user_names_may_be_in_the_own_network_and_redirect_there() {
+    for (from, to) in [("lan.example", "nas.example"), ("lan.example", "127.0.0.1"), ("127.0.0.1", "[::1]")] {
+        let mut world = local_world(EngineConfig::new());
+        world.serve(&format!("http://{to}/real"), file());
+        world.serve(&format!("http://{from}/x"), Resource::redirect(302, &format!("http://{to}/real")));
+        assert!(!is_refused(&mut world, &format!("http://{from}/x")), "{from} {to}");
+    }
+    // Through somebody elsewhere it is not the user's word any more.
+    let mut world = local_world(EngineConfig::new());
+    world.serve("http://lan.example/x", Resource::redirect(302, "http://a.example/127.0.0.1"));
+    assert!(is_refused(&mut world, "http://lan.example/x"));
+}
+
+#[test]
+fn redirects_into_the_own_network_can_be_allowed() {
+    let mut world = local_world(EngineConfig::new().http(HttpConfig::new().allow_local_redirects(true)));
+    assert!(!is_refused(&mut world, "http://a.example/10.0.0.1"));
 }

@@ -3,16 +3,20 @@
 use super::exchange::{Slot, Stage};
 use super::mirrors::{MirrorIndex, Ranges};
 use super::{HttpDownload, MAX_RESTARTS, Output, SlotKey};
-use crate::base::Instant;
 use crate::base::mutants::{self, Mutant};
+use crate::base::{Instant, Reach};
 use crate::download::OnChange;
 use crate::download::error::{BadResponse, DownloadError};
 use crate::wire::http::{ResponseHead, RetryAfter};
 use core::time::Duration;
 
 impl HttpDownload {
+    /// The user may name a service of the own network, and that one others. Nobody else leads into it, whatever the names
+    /// on the way resolve to: the address that was dialed counts, and the next one is looked at when it is dialed.
     pub(super) fn on_redirect(&mut self, now: Instant, key: SlotKey, location: &str) {
         let Some((index, current)) = self.asked(key) else { return };
+        let is_local = self.slots.get(key).and_then(Slot::lease).is_some_and(|lease| lease.local);
+        let may_be_local = is_local || self.plan.allow_local_redirects;
         self.skip_body(now, key);
         if !current {
             return;
@@ -26,16 +30,13 @@ impl HttpDownload {
                 let url = mirror.home.clone();
                 self.mirrors.give_up(index, DownloadError::TooManyRedirects { url, limit });
             }
-            Ok(next) => {
-                mirror.redirects += 1;
-                mirror.url = next;
-            }
+            Ok(next) => mirror.follow(next, if may_be_local { Reach::Anywhere } else { Reach::Elsewhere }),
         }
     }
 
     pub(super) fn on_retry(&mut self, now: Instant, key: SlotKey, status: u16, after: Option<RetryAfter>) {
         let Some(slot) = self.slots.get(key) else { return };
-        let (index, origin) = (slot.mirror, slot.origin.clone());
+        let (index, origin) = (slot.mirror, slot.to.origin.clone());
         let url = self.mirrors.at(index).url.clone();
         self.skip_body(now, key);
         let after = after.filter(|_| !mutants::is(Mutant::IgnoreRetryAfter));
@@ -70,8 +71,7 @@ impl HttpDownload {
         let mirror = self.mirrors.at_mut(index);
         if mirror.url != mirror.home && mirror.delivered {
             // What a redirect led to may have expired: the first URL knows the new place.
-            mirror.url = mirror.home.clone();
-            mirror.redirects = 0;
+            mirror.go_home();
             mirror.delivered = false;
             return;
         }

@@ -8,9 +8,9 @@ use super::{HttpDownload, Output, Phase, SlotKey};
 use crate::base::link::ResolveError;
 use crate::base::{FileName, Instant, LinkError, RangeSet, RateMeter};
 use crate::download::error::{BadResponse, DownloadError};
-use crate::download::lease::{self, Lease};
+use crate::download::lease::{self, Destination, Lease};
 use crate::proto::http::{self as proto, CloseReason};
-use crate::wire::http::{HttpUrl, Origin, ResponseHead};
+use crate::wire::http::{HttpUrl, ResponseHead};
 use bytes::Bytes;
 use core::ops::Range;
 use core::time::Duration;
@@ -19,7 +19,7 @@ use core::time::Duration;
 #[derive(Debug)]
 pub struct Slot {
     pub(super) mirror: MirrorIndex,
-    pub(super) origin: Origin,
+    pub(super) to: Destination,
     pub(super) stage: Stage,
     /// Whether the answer goes on to the end of the file unless it is cut.
     pub(super) open_ended: bool,
@@ -46,10 +46,10 @@ pub(super) enum Stage {
 }
 
 impl Slot {
-    pub(super) fn new(now: Instant, mirror: MirrorIndex, origin: Origin) -> Self {
+    pub(super) fn new(now: Instant, mirror: MirrorIndex, to: Destination) -> Self {
         Self {
             mirror,
-            origin,
+            to,
             stage: Stage::Leasing,
             open_ended: false,
             url: None,
@@ -503,6 +503,7 @@ impl HttpDownload {
         let certain = matches!(
             error,
             DownloadError::Connect { error: LinkError::Tls(_), .. }
+                | DownloadError::LocalRedirect { .. }
                 | DownloadError::Resolve { error: ResolveError::NotFound, .. }
         );
         if certain {

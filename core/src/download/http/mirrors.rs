@@ -1,9 +1,10 @@
 //! Policy: which mirror the next connection goes to, and what a mirror's failures mean.
 
 use crate::base::mutants::{self, Mutant};
-use crate::base::{Instant, Rng};
+use crate::base::{Instant, Reach, Rng};
 use crate::download::backoff::Backoff;
 use crate::download::error::DownloadError;
+use crate::download::lease::Destination;
 use crate::wire::http::{HttpUrl, Origin, Validator};
 use core::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Mirror {
     pub url: HttpUrl,
     /// How many redirects led there.
     pub redirects: usize,
+    /// Where connections may lead to.
+    reach: Reach,
     /// The validator of what it has.
     pub validator: Option<Validator>,
     /// Whether it can send parts.
@@ -63,6 +66,23 @@ impl Mirror {
     pub fn is_alive(&self) -> bool {
         self.state != Health::Dead
     }
+
+    /// What its connections lead to.
+    pub fn destination(&self) -> Destination {
+        Destination { origin: self.url.origin().clone(), reach: self.reach }
+    }
+
+    /// Goes where a redirect leads, as far as that may.
+    pub fn follow(&mut self, url: HttpUrl, reach: Reach) {
+        self.redirects += 1;
+        (self.url, self.reach) = (url, reach);
+    }
+
+    /// Goes back to where it began.
+    pub fn go_home(&mut self) {
+        self.redirects = 0;
+        (self.url, self.reach) = (self.home.clone(), Reach::Anywhere);
+    }
 }
 
 /// All mirrors of one download.
@@ -84,6 +104,7 @@ impl Mirrors {
             home: url.clone(),
             url,
             redirects: 0,
+            reach: Reach::Anywhere,
             validator: None,
             ranges: Ranges::Unknown,
             busy: 0,

@@ -176,6 +176,13 @@ impl HttpDownload {
     /// There is no connection for an exchange.
     pub fn lease_failed(&mut self, now: Instant, slot: SlotKey, error: DownloadError) {
         if let Some(slot) = self.remove_slot(slot) {
+            let error = match error {
+                DownloadError::OutOfReach { origin } => {
+                    let url = self.mirrors.at(slot.mirror).home.clone();
+                    DownloadError::LocalRedirect { url, to: origin }
+                }
+                error => error,
+            };
             self.mirror_failed(now, slot.mirror, error);
         }
         self.settle(now);

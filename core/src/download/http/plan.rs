@@ -28,6 +28,8 @@ pub struct HttpPlan {
     pub cookies: Vec<String>,
     /// How many redirects in a row are followed.
     pub max_redirects: usize,
+    /// Whether a host elsewhere may redirect into the own network.
+    pub allow_local_redirects: bool,
     /// How many failures in a row without progress end a mirror; 0 never does.
     pub max_retries: u32,
     /// The first pause before a retry.

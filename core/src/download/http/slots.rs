@@ -5,9 +5,9 @@ use super::mirrors::{Mirror, MirrorIndex, Ranges};
 use super::response::Expectation;
 use super::segments::{Pace, Segments};
 use super::{HttpDownload, Output, Phase, SlotKey};
-use crate::base::{Instant, Reach};
+use crate::base::Instant;
 use crate::download::error::DownloadError;
-use crate::download::lease::{self, Destination, Lease};
+use crate::download::lease::{self, Lease};
 use core::ops::Range;
 use core::time::Duration;
 
@@ -95,10 +95,9 @@ impl HttpDownload {
     }
 
     fn begin(&mut self, now: Instant, mirror: MirrorIndex) {
-        let origin = self.mirrors.at(mirror).url.origin().clone();
-        let slot = self.slots.insert(Slot::new(now, mirror, origin.clone()));
+        let to = self.mirrors.at(mirror).destination();
+        let slot = self.slots.insert(Slot::new(now, mirror, to.clone()));
         self.mirrors.at_mut(mirror).busy += 1;
-        let to = Destination { origin, reach: Reach::Anywhere };
         self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
     }
 
@@ -110,7 +109,7 @@ impl HttpDownload {
         };
         let mirror = slot.mirror;
         // A redirect may have led the mirror to another host since this connection was asked for.
-        let fits = self.mirrors.at(mirror).url.origin() == &slot.origin;
+        let fits = self.mirrors.at(mirror).destination() == slot.to;
         let Some(expected) = fits.then(|| self.work_for(now, key, mirror)).flatten() else {
             self.remove_slot(key);
             if fits {
@@ -267,7 +266,7 @@ impl HttpDownload {
     /// Ends an exchange; its connection goes with it unless it is idle.
     pub(super) fn close_slot(&mut self, now: Instant, key: SlotKey) {
         let Some(slot) = self.remove_slot(key) else { return };
-        let to = Destination { origin: slot.origin.clone(), reach: Reach::Anywhere };
+        let to = slot.to.clone();
         match slot.into_lease() {
             Some(lease) => self.give_back(lease.break_off(now)),
             None => self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot: key, to })),

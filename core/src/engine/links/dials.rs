@@ -2,7 +2,7 @@
 
 use super::{Host, Link, LinkState, Links, Output, Query, Timer, as_link, as_slab};
 use crate::base::link::ResolveError;
-use crate::base::{Instant, Key, LinkInput, LinkOutput};
+use crate::base::{Instant, Key, LinkInput, LinkOutput, Reach};
 use crate::download::{Destination, DownloadError, Lease};
 use crate::engine::io::{LinkKey, QueryKey, TlsRequest};
 use crate::proto::dial::{self, DialConfig, DialError, DialHost, Dialer};
@@ -116,7 +116,8 @@ impl<W: Copy + PartialEq> Links<W> {
                 let origin = &destination.origin;
                 let tls = origin.secure.then(|| TlsRequest { server_name: origin.host.clone() });
                 let state = LinkState::Dialing { dial: key, attempt };
-                let link = as_link(self.links.insert(Link { destination: Some(destination), state }));
+                let local = !Reach::Elsewhere.allows(to.ip());
+                let link = as_link(self.links.insert(Link { destination: Some(destination), local, state }));
                 dial.attempts.insert(attempt, link);
                 self.outputs.push_back(Output::Connect { link, to, from: None, tls });
             }
@@ -145,7 +146,8 @@ impl<W: Copy + PartialEq> Links<W> {
         if let Some(who) = next {
             entry.state = LinkState::Leased { who };
             self.leased += 1;
-            self.outputs.push_back(Output::Leased { who, lease: Lease { link, connection, reused: false } });
+            let lease = Lease { link, connection, reused: false, local: entry.local };
+            self.outputs.push_back(Output::Leased { who, lease });
         } else {
             self.deadlines.set(Timer::Idle(link), connection.poll_timeout());
             entry.state = LinkState::Idle { connection };

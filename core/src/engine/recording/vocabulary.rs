@@ -75,6 +75,7 @@ record!(HttpConfig {
     keep_alive,
     ca_certificate,
     accept_invalid_certs,
+    allow_local_redirects,
 });
 record!(DownloadOptions {
     start_paused,

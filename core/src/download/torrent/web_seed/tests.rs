@@ -122,7 +122,7 @@ impl World {
         let link = LinkKey::from_u64(self.links);
         self.slot = Some(slot);
         let connection = Box::new(Connection::new(self.now, config));
-        let lease = Lease { link, connection, reused: self.links > 1 };
+        let lease = Lease { link, connection, reused: self.links > 1, local: false };
         self.seed.leased(self.now, slot, lease);
         self.seed.grant(self.now, slot, u32::MAX);
     }
