@@ -450,10 +450,11 @@ const GET_NOTES: &str = "\
 Input files: one file a line; URLs separated by tabs on one line are mirrors of one file; lines that begin with a space \
 are options of the file above (out=, dir=, checksum=, header=, referer=, user-agent=); # begins a comment.
 
-JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed|warning|interrupted, \
-\"id\", \"url\", \"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while \
-unknown; with failed also \"error\", \"kind\", \"retryable\"; with warning also \"message\". Interrupted comes last, and \
-says what is kept. With --stream also {\"event\": \"stream\", \"id\", \"file\", \"name\", \"url\"} for each file.
+JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed|waiting|warning|\
+interrupted, \"id\", \"url\", \"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while \
+unknown; with failed also \"error\", \"kind\", \"retryable\"; with waiting \"error\", \"kind\", \"retry_in\" (seconds); with \
+warning \"message\". Interrupted comes last, and says what is kept. With --stream also {\"event\": \"stream\", \"id\", \"file\", \
+\"name\", \"url\"} for each file.
 
 Rates and sizes: K, M and G are powers of 1024.
 

@@ -1,9 +1,10 @@
 //! What went wrong, in one line for a person: what, which URL, why, and what to do next.
 
-use crate::text;
+use crate::{rate, text};
 use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::engine::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
 use std::path::Path;
+use std::time::Duration;
 
 /// A failure of a whole command (exit code 1), as one line without the program's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,12 @@ impl Failure {
 pub(crate) fn line(url: &str, error: &EngineError) -> String {
     let url = text::url(url);
     format!("{url}: {}; {}", why(&url, &error.to_string()), next_step(error))
+}
+
+/// The line about a try that failed, before the next one.
+pub(crate) fn retry(url: &str, error: &EngineError, delay: Duration) -> String {
+    let url = text::url(url);
+    format!("{url}: {}; trying again in {}", why(&url, &error.to_string()), rate::elapsed(delay))
 }
 
 /// What `message` says besides `url`, escaped.

@@ -5,6 +5,7 @@ use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadKind, DownloadState, DownloadStatus, EngineError};
 use serde::Serialize;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// One line of `get --json` and `resume --json`.
 #[derive(Serialize)]
@@ -28,6 +29,7 @@ struct EventLine<'a> {
 #[serde(untagged)]
 enum More<'a> {
     Failed(FailureFields<'a>),
+    Waiting { error: &'a str, kind: &'a str, retry_in: f64 },
     Warning { message: &'a str },
     Seeding { listen: String },
 }
@@ -115,6 +117,13 @@ pub(crate) fn failed(status: &DownloadStatus, error: &EngineError, retryable: bo
     let message = error.to_string();
     let more = Some(More::Failed(FailureFields { error: &message, kind: error.kind(), retryable }));
     line(&EventLine { more, ..event_line("failed", status) })
+}
+
+/// A try failed, and the next one is in a while.
+pub(crate) fn waiting(status: &DownloadStatus, error: &EngineError, delay: Duration) -> String {
+    let message = error.to_string();
+    let more = More::Waiting { error: &message, kind: error.kind(), retry_in: delay.as_secs_f64() };
+    line(&EventLine { more: Some(more), ..event_line("waiting", status) })
 }
 
 /// What a tracker or peer of a download has to say.

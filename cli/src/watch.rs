@@ -16,7 +16,7 @@ use gosh_dl_core::engine::{DownloadEvent, DownloadKind, DownloadState, DownloadS
 use gosh_dl_runtime::EventStream;
 use smol::future::or;
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Commands to the engine that are under way: each gives the id of a download to watch, or says for which URL it failed.
 pub(crate) type Pending = Tasks<Result<DownloadId, Refused>>;
@@ -162,6 +162,7 @@ impl Watch {
                 return self.on_over(id);
             }
             DownloadEvent::Warning { message, .. } => return self.on_warning(id, message),
+            DownloadEvent::Waiting { error, delay, .. } => return self.on_waiting(id, error, *delay),
             DownloadEvent::Failed { error, retryable, .. } => return self.on_failed(id, error, *retryable),
             DownloadEvent::Removed { .. } => return self.on_removed(id),
             DownloadEvent::Progress { .. } if self.show.json || self.before.contains_key(&id) => "progress",
@@ -192,6 +193,16 @@ impl Watch {
             self.tally.done += 1;
             self.tally.ended_bytes +=
                 self.engine.status(id).map_or(0, |status| status.progress.completed_size);
+        }
+    }
+
+    fn on_waiting(&mut self, id: DownloadId, error: &EngineError, delay: Duration) {
+        let Some(status) = self.engine.status(id) else { return };
+        if self.show.json {
+            output::result(&json::waiting(&status, error, delay));
+        } else if !self.show.quiet {
+            let line = failure::retry(&status.metadata.url, error, delay);
+            self.progress.aside(|| output::error(&line));
         }
     }
 

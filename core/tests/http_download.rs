@@ -95,6 +95,7 @@ impl Play {
             Output::Durable => "durable".to_owned(),
             Output::Pace { origin, .. } => format!("pace {origin}"),
             Output::ReadDone(done) => format!("read {:?}", done.result),
+            Output::Waiting { error, .. } => format!("waits: {error}"),
             Output::Ended(end) => format!("ended {end:?}"),
         }
     }
@@ -270,7 +271,8 @@ fn redirects_in_a_row_are_limited() {
 fn broken_connection_is_taken_up_where_it_broke() {
     let mut play = Play::asking(plan(&["http://a.example/f"]));
     play.answer(HALF);
-    assert_eq!(play.link(LinkInput::Closed(LinkError::Reset)), ["release closed"]);
+    let waits = "waits: http://a.example/f: the connection broke: connection reset";
+    assert_eq!(play.link(LinkInput::Closed(LinkError::Reset)), ["release closed", waits]);
     let mut due = NOW;
     while play.download.connections() == 0 && play.slot.is_some() {
         due = play.download.poll_timeout().expect("it is tried again");

@@ -84,6 +84,23 @@ fn the_next_step_is_named() {
 }
 
 #[test]
+fn a_wait_for_the_next_try_is_told() {
+    let (home, origin) = (Home::new(), Origin::new());
+    let url = origin.put("/busy", Resource::status("503 Service Unavailable"));
+    let ended = home.run(&["get", "--max-tries", "2", &url]).expect(1);
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ended.stderr);
+    let told = format!("gosh-dl: {url}: the server answered 503 (service unavailable); trying again in ");
+    assert!(lines[0].starts_with(&told), "{}", ended.stderr);
+    let json = home.run(&["get", "--max-tries", "2", "--json", &url]).expect(1).json();
+    let wait = json.iter().find(|line| line["event"] == "waiting").unwrap();
+    assert_eq!(wait["kind"], "network");
+    assert!(wait["retry_in"].as_f64().is_some_and(|seconds| seconds > 0.0), "{wait}");
+    let quiet = home.run(&["get", "--max-tries", "2", "-q", &url]).expect(1);
+    assert_eq!(quiet.stderr.lines().count(), 1, "{}", quiet.stderr);
+}
+
+#[test]
 fn one_failure_of_many_is_code_1_and_a_summary() {
     let (home, origin) = (Home::new(), Origin::new());
     let urls = ["/a", "/b"].map(|path| origin.put(path, Resource::new(path)));

@@ -218,6 +218,8 @@ pub enum DiskAction {
     Rename,
     /// Removing.
     Remove,
+    /// Making room for a file of that name.
+    Overwrite,
 }
 
 impl core::fmt::Display for DiskAction {
@@ -232,6 +234,7 @@ impl core::fmt::Display for DiskAction {
             Self::Sync => "sync",
             Self::Rename => "rename",
             Self::Remove => "remove",
+            Self::Overwrite => "overwrite",
         })
     }
 }

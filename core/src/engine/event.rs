@@ -2,6 +2,7 @@
 
 use super::{DownloadProgress, DownloadState, EngineError};
 use crate::download::DownloadId;
+use core::time::Duration;
 
 /// Something that happened to a download.
 ///
@@ -49,6 +50,15 @@ pub enum DownloadEvent {
         /// Whether `resume` may succeed without changing anything.
         retryable: bool,
     },
+    /// Nothing arrives any more; it is tried again in a while.
+    Waiting {
+        /// Which.
+        id: DownloadId,
+        /// What failed last.
+        error: EngineError,
+        /// For how long.
+        delay: Duration,
+    },
     /// A tracker or peer has something to say that the user may want to know; safe to show.
     Warning {
         /// Which.
@@ -83,6 +93,7 @@ impl DownloadEvent {
             | Self::StateChanged { id, .. }
             | Self::Completed { id }
             | Self::Failed { id, .. }
+            | Self::Waiting { id, .. }
             | Self::Warning { id, .. }
             | Self::Removed { id }
             | Self::Paused { id }

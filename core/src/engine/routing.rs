@@ -396,6 +396,11 @@ impl Engine {
                 self.save(key);
                 self.end_checkpoint(now);
             }
+            http::Output::Waiting { error, until } => {
+                let Some(id) = self.entries.get(key).map(|entry| entry.id) else { return };
+                let (error, delay) = (error.into(), until - now);
+                self.outputs.push_back(Output::Event(DownloadEvent::Waiting { id, error, delay }));
+            }
             http::Output::Pace { origin, until } => self.links.pace(now, &origin, until),
             http::Output::ReadDone(done) => self.on_read_done(key, done),
             http::Output::Ended(end) => self.on_ended(now, key, end),

@@ -123,6 +123,19 @@ fn taken_name_is_replaced_only_when_the_new_file_is_whole() {
 }
 
 #[test]
+fn folder_of_that_name_is_no_file_to_keep_or_replace() {
+    for policy in [ConflictPolicy::Overwrite, ConflictPolicy::Skip, ConflictPolicy::Fail] {
+        let mut world = World::new(5);
+        world.serve(URL, Resource::new(content()));
+        world.disk.put_irregular(World::DIR, "file.bin");
+        let id = world.add(URL, DownloadOptions::new().on_conflict(policy));
+        assert!(matches!(world.wait_done(id), DownloadState::Error { retryable: false, .. }), "{policy:?}");
+        assert_eq!(world.disk.bytes_written, 0, "{policy:?}");
+        assert_eq!(world.disk.names(World::DIR), ["file.bin"], "{policy:?}");
+    }
+}
+
+#[test]
 fn taken_name_is_skipped_where_the_user_wants_that() {
     let (world, _, state) = conflict(ConflictPolicy::Skip);
     assert_eq!(state, DownloadState::Completed);

@@ -5,7 +5,7 @@ use gosh_dl_core::base::link::TlsError;
 use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{
-    DownloadState, EngineConfig, EngineError, HttpConfig, NetworkErrorKind, ResolveError,
+    DownloadEvent, DownloadState, EngineConfig, EngineError, HttpConfig, NetworkErrorKind, ResolveError,
 };
 use gosh_dl_sim::{
     AfterReply, Behaviour, Content, Cut, Dial, End, Latency, OverLimit, Ranges, Refusal, Resource, World,
@@ -376,4 +376,46 @@ fn deadline_of_a_download_ends_it() {
     assert!(matches!(world.wait_done(id), DownloadState::Error { .. }));
     let took = world.now() - Instant::ZERO;
     assert!((Duration::from_secs(20)..Duration::from_secs(22)).contains(&took), "{took:?}");
+}
+
+/// The waits that were told: when, for how long, why.
+fn waits(world: &World) -> Vec<(Instant, Duration, String)> {
+    let wait = |(at, event): &(Instant, DownloadEvent)| match event {
+        DownloadEvent::Waiting { error, delay, .. } => Some((*at, *delay, error.to_string())),
+        _ => None,
+    };
+    world.events.iter().filter_map(wait).collect()
+}
+
+#[test]
+fn each_wait_is_told_with_its_reason_and_its_length() {
+    let first = vec![Refusal::new(503), Refusal::new(500)];
+    let (world, state) = fetch(Behaviour { first, ..Behaviour::default() });
+    assert_eq!(state, DownloadState::Completed);
+    let waits = waits(&world);
+    let why: Vec<_> = waits.iter().map(|(.., why)| why.rsplit(" answered ").next().unwrap()).collect();
+    assert_eq!(why, ["503 (service unavailable)", "500 (internal server error)"]);
+    let requests = &world.log("a.example").requests;
+    for ((at, delay, _), next) in waits.iter().zip(&requests[1..]) {
+        let (due, asked) = (*at + *delay, next.at);
+        assert!(due <= asked && asked - due < Duration::from_millis(500), "{due:?} {asked:?}");
+    }
+}
+
+#[test]
+fn a_wait_that_the_server_asks_for_is_told_as_long_as_it_is() {
+    let first = vec![Refusal { retry_after: Some("20".to_owned()), ..Refusal::new(503) }];
+    let (world, state) = fetch(Behaviour { first, ..Behaviour::default() });
+    assert_eq!(state, DownloadState::Completed);
+    assert_eq!(waits(&world).iter().map(|(_, delay, _)| delay.as_secs()).collect::<Vec<_>>(), [20]);
+}
+
+#[test]
+fn nothing_is_told_while_another_mirror_delivers() {
+    let mut world = World::new(2);
+    world.serve(URL, file(Behaviour::default()));
+    world.serve("http://b.example/file.bin", Resource::refusal(Refusal::new(503)));
+    let id = world.add(URL, DownloadOptions::new().mirror("http://b.example/file.bin"));
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+    assert_eq!(waits(&world), []);
 }

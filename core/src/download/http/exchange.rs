@@ -522,6 +522,7 @@ impl HttpDownload {
             return;
         }
         self.mirrors.failed(now, index, error, &mut self.rng);
+        self.failed = Some(index);
     }
 
     /// The exchange ends with a failure that another try may mend.

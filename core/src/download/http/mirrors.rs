@@ -5,7 +5,7 @@ use crate::base::{Instant, Reach, Rng};
 use crate::download::backoff::Backoff;
 use crate::download::error::DownloadError;
 use crate::download::lease::Destination;
-use crate::wire::http::{HttpUrl, Origin, Validator};
+use crate::wire::http::{DecodeError, HttpUrl, Origin, Validator};
 use core::time::Duration;
 
 /// The position of a mirror in the order in which the user named them; 0 is the download's own URL.
@@ -191,6 +191,15 @@ impl Mirrors {
         self.list.iter().filter_map(waking).min()
     }
 
+    /// Until when a mirror rests, and why.
+    pub fn rest_of(&self, index: MirrorIndex) -> Option<(Instant, &DownloadError)> {
+        let mirror = self.at(index);
+        match mirror.state {
+            Health::Resting { until } => Some((until, mirror.last_error.as_ref()?)),
+            Health::Usable | Health::Dead => None,
+        }
+    }
+
     /// The most telling error of those that have one.
     pub fn worst_error(&self) -> Option<&DownloadError> {
         self.list.iter().rev().filter_map(|m| m.last_error.as_ref()).max_by_key(|error| error.weight())
@@ -202,7 +211,10 @@ impl Mirrors {
         let violation = matches!(error, DownloadError::Http { .. } | DownloadError::BadResponse { .. });
         let mirror = self.at_mut(index);
         mirror.violations += u32::from(violation);
-        if mirror.violations > MAX_VIOLATIONS {
+        let is_other_service = matches!(error, DownloadError::Http { error: DecodeError::NotHttp, .. })
+            && !mirror.delivered
+            && mirror.violations >= OTHER_SERVICE;
+        if mirror.violations > MAX_VIOLATIONS || is_other_service {
             // It delivers a little before each, so progress alone would keep it for ever.
             mirror.state = Health::Dead;
         }
@@ -287,6 +299,8 @@ impl Mirrors {
 
 /// Answers that break the rules are tolerated this often, whatever arrives between them.
 const MAX_VIOLATIONS: u32 = 16;
+/// What never delivered and twice did not even begin as HTTP does is a service of another kind.
+const OTHER_SERVICE: u32 = 2;
 /// A server that refused one connection more may take it after this time.
 const LIMITED_FOR: Duration = Duration::from_secs(30);
 /// The weight of a new measurement of a mirror's speed.
@@ -303,6 +317,8 @@ mod tests {
         let url = |i: usize| HttpUrl::parse(&format!("http://m{i}.example/f")).unwrap();
         Mirrors::new((0..n).map(url), 3, Duration::from_secs(1), Duration::from_secs(30))
     }
+
+    const ONE: MirrorIndex = MirrorIndex(0);
 
     fn refused(mirrors: &Mirrors, index: MirrorIndex) -> DownloadError {
         DownloadError::Short { url: mirrors.at(index).url.clone() }
@@ -352,6 +368,25 @@ mod tests {
         }
         let error = refused(&m, one);
         assert!(m.failed(now, one, error, &mut rng) && !m.any_alive());
+    }
+
+    #[test]
+    fn what_is_no_web_server_is_tried_twice() {
+        let not_http =
+            |m: &Mirrors| DownloadError::Http { url: m.at(ONE).url.clone(), error: DecodeError::NotHttp };
+        let tries = |delivered: bool| {
+            let (mut m, mut rng) = (mirrors(1), Rng::from_seed([1; 32]));
+            m.at_mut(ONE).delivered = delivered;
+            let mut now = Instant::ZERO;
+            let mut tries = 1;
+            while !m.failed(now, ONE, not_http(&m), &mut rng) {
+                now = m.next_wake(now).unwrap();
+                tries += 1;
+            }
+            tries
+        };
+        // Three in a row end a mirror anyhow.
+        assert_eq!((tries(false), tries(true)), (2, 3));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod slots;
 
 pub use self::plan::{HttpPlan, HttpSaved};
 
-use self::exchange::Slot;
+use self::exchange::{Slot, Stage};
 use self::mirrors::{MirrorIndex, Mirrors};
 use self::ramp::Ramp;
 use self::segments::Segments;
@@ -59,6 +59,13 @@ pub enum Output {
     },
     /// What [`HttpDownload::read`] asked for is here, or will not be.
     ReadDone(ReadDone),
+    /// Nothing arrives any more because of `error`; the next try is not before `until`.
+    Waiting {
+        /// What failed last.
+        error: DownloadError,
+        /// When it is tried again.
+        until: Instant,
+    },
     /// It is over; nothing follows.
     Ended(End),
 }
@@ -99,6 +106,8 @@ pub struct HttpDownload {
     plan: Arc<HttpPlan>,
     rng: Rng,
     mirrors: Mirrors,
+    /// A mirror that failed, until it is known whether anything else goes on.
+    failed: Option<MirrorIndex>,
     slots: Slab<Slot>,
     segments: Option<Segments<SlotKey>>,
     /// What the mirror that fixed the file's length said of its version.
@@ -133,6 +142,7 @@ impl HttpDownload {
             Mirrors::new(plan.urls.iter().cloned(), plan.max_retries, plan.retry_delay, plan.max_retry_delay);
         let mut download = Self {
             mirrors,
+            failed: None,
             slots: Slab::new(),
             segments: None,
             base: None,
@@ -410,10 +420,22 @@ impl HttpDownload {
             while let Some(output) = self.target.poll_output() {
                 self.on_target(now, output);
             }
+            self.tell_wait(now);
         }
         self.serve_readers();
         while let Some(output) = self.target.poll_output() {
             self.on_target(now, output);
+        }
+    }
+
+    /// Says that it waits, where the mirror that failed was all there was.
+    fn tell_wait(&mut self, now: Instant) {
+        let Some(index) = self.failed.take() else { return };
+        let goes_on = self.slots.iter().any(|(_, slot)| !matches!(slot.stage, Stage::Draining { .. }));
+        let rest = self.mirrors.rest_of(index).filter(|(until, _)| *until > now && !goes_on);
+        if let Some((until, error)) = rest {
+            let error = error.clone();
+            self.outputs.push_back(Output::Waiting { error, until });
         }
     }
 

@@ -33,6 +33,7 @@ impl Target {
         match (&self.state, result) {
             (State::Stopping(stop), result) if stop.removing => self.on_stat_to_remove(&result),
             (State::Naming, Ok(DiskOk::Found(None))) => self.reserve(),
+            (State::Naming, Ok(DiskOk::Found(Some(FileStat { regular: false, .. })))) => self.on_obstacle(),
             (State::Naming, Ok(_)) => self.on_conflict(),
             (State::Finishing(Step::LookForRenamed), Ok(DiskOk::Found(found))) => self.on_looked(found),
             (State::Naming | State::Finishing(_), Err(error)) => {
@@ -54,6 +55,20 @@ impl Target {
                 self.outputs.push_back(Output::Skipped);
             }
             ConflictPolicy::Rename | ConflictPolicy::Fail => self.leave_for_conflict(),
+        }
+    }
+
+    /// A folder, a link or a device has the name: it is no file to be kept or replaced.
+    fn on_obstacle(&mut self) {
+        match self.plan.on_conflict {
+            ConflictPolicy::Rename => self.on_conflict(),
+            ConflictPolicy::Skip | ConflictPolicy::Fail => self.leave_for_conflict(),
+            ConflictPolicy::Overwrite => {
+                let error = DiskError { kind: DiskErrorKind::NotRegular, os: None };
+                let (dir, name) = (&self.plan.dir_path, self.candidate());
+                let why = DownloadError::disk(DiskAction::Overwrite, dir, name.as_ref(), error);
+                self.leave(Stop::because(Some(why)));
+            }
         }
     }
 
