@@ -55,6 +55,16 @@ impl FileName {
         Some(Self(guarded.into())).filter(|name| !name.0.is_empty())
     }
 
+    /// The name with `_` in place of a dot or dash that it begins with, for names that a server chose: files so called
+    /// are hidden, set a shell up, or are taken for options.
+    #[must_use]
+    pub fn unassuming(self) -> Self {
+        match self.0.strip_prefix(['.', '-']) {
+            Some(rest) => Self(format!("_{rest}").into()),
+            None => self,
+        }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -186,6 +196,15 @@ mod tests {
         assert_eq!(numbered("a.tar.gz"), "a.2.tar.gz");
         assert_eq!(numbered("a"), "a.2");
         assert_eq!(numbered(".bashrc"), ".bashrc.2");
+    }
+
+    #[test]
+    fn name_that_a_server_chose_is_no_option_and_not_hidden() {
+        let unassuming = |name: &str| FileName::new(name).unwrap().unassuming().as_str().to_owned();
+        for (name, expected) in [("-rf", "_rf"), (".bashrc", "_bashrc"), ("-", "_"), ("a.-b", "a.-b")] {
+            assert_eq!(unassuming(name), expected);
+            assert!(FileName::is_safe(expected));
+        }
     }
 
     proptest! {

@@ -82,8 +82,12 @@ impl Entry {
         let live = self.http().map(HttpDownload::saved);
         let saved = live.as_ref().unwrap_or(saved);
         let final_name = saved.part.as_ref().map(|part| part.final_name.to_string());
-        let guess =
-            || HttpUrl::parse(&self.url).ok().and_then(|url| url.file_name()).map(|name| name.to_string());
+        let guess = || {
+            HttpUrl::parse(&self.url)
+                .ok()
+                .and_then(|url| url.file_name())
+                .map(|name| name.unassuming().to_string())
+        };
         let validator = saved.validator.clone().unwrap_or_default();
         DownloadMetadata {
             name: final_name

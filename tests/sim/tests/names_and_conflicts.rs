@@ -41,6 +41,19 @@ fn server_may_choose_the_name() {
 }
 
 #[test]
+fn server_does_not_choose_what_is_hidden_or_looks_like_an_option() {
+    for (name, expected) in [("-rf", "_rf"), (".bashrc", "_bashrc"), ("..x", "_.x")] {
+        let from_head = named(&format!("attachment; filename=\"{name}\""));
+        assert_eq!(name_of(URL, from_head, DownloadOptions::new()), expected);
+        let from_url =
+            name_of(&format!("http://a.example/{name}"), Resource::new(content()), DownloadOptions::new());
+        assert_eq!(from_url, expected);
+        let asked_for = DownloadOptions::new().filename(name);
+        assert_eq!(name_of(URL, Resource::new(content()), asked_for), name, "the user may");
+    }
+}
+
+#[test]
 fn user_has_the_last_word_about_the_name() {
     let options = DownloadOptions::new().filename("mine.bin");
     assert_eq!(name_of(URL, named("attachment; filename=theirs.bin"), options), "mine.bin");

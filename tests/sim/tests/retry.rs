@@ -404,7 +404,7 @@ fn each_wait_is_told_with_its_reason_and_its_length() {
 
 #[test]
 fn a_wait_that_the_server_asks_for_is_told_as_long_as_it_is() {
-    let first = vec![Refusal { retry_after: Some("20".to_owned()), ..Refusal::new(503) }];
+    let first = vec![Refusal::new(503).header("Retry-After", "20")];
     let (world, state) = fetch(Behaviour { first, ..Behaviour::default() });
     assert_eq!(state, DownloadState::Completed);
     assert_eq!(waits(&world).iter().map(|(_, delay, _)| delay.as_secs()).collect::<Vec<_>>(), [20]);

@@ -281,6 +281,7 @@ impl HttpDownload {
         }
         let mirror = self.mirrors.at(index);
         let name = head.file_name().or_else(|| mirror.home.file_name()).or_else(|| mirror.url.file_name());
+        let name = name.map(FileName::unassuming);
         if let Some(name) = self.plan.file_name.clone().or(name).or_else(|| FileName::new(DEFAULT_NAME)) {
             self.target.choose(name);
         }
