@@ -81,7 +81,11 @@ pub struct Announcer {
 enum Phase {
     Idle,
     Running,
-    Stopping { until: Instant },
+    /// Taking leave; of who is yet to hear that nothing is missing, from `hurry` on without an answer to that.
+    Stopping {
+        hurry: Option<Instant>,
+        until: Instant,
+    },
 }
 
 impl Announcer {
@@ -144,7 +148,7 @@ impl Announcer {
             }
             Phase::Stopping { .. } => {}
             Phase::Running => {
-                self.phase = Phase::Stopping { until: now + STOP_TIME };
+                self.phase = Phase::Stopping { hurry: Some(now + STOP_TIME / 2), until: now + STOP_TIME };
                 self.take_leave(now);
                 self.settle(now);
             }
@@ -261,8 +265,13 @@ impl Announcer {
         }
         self.time_slots(now);
         self.time_talks(now);
-        if matches!(self.phase, Phase::Stopping { until } if until <= now) {
-            self.drop_all(now);
+        match self.phase {
+            Phase::Stopping { until, .. } if until <= now => self.drop_all(now),
+            Phase::Stopping { hurry: Some(at), until } if at <= now => {
+                self.phase = Phase::Stopping { hurry: None, until };
+                self.leave_unheard(now);
+            }
+            _ => {}
         }
         self.settle(now);
     }
@@ -497,6 +506,17 @@ impl Announcer {
             self.trackers[index.0].announcing = None;
             self.drop_work(now, index, Purpose::Announce(leaving(now)));
             if knows {
+                self.leave_from(now, index);
+            }
+        }
+    }
+
+    /// Who has not answered `completed` is told `stopped` all the same, while there is time.
+    fn leave_unheard(&mut self, now: Instant) {
+        for index in (0..self.trackers.len()).map(TrackerIndex) {
+            let announcing = self.trackers[index.0].announcing;
+            if let Some(announce) = announcing.filter(|announce| announce.event == Event::Completed) {
+                self.drop_work(now, index, Purpose::Announce(announce));
                 self.leave_from(now, index);
             }
         }

@@ -55,7 +55,7 @@ impl Announcer {
     /// The earliest deadline of all.
     pub(super) fn earliest(&self, now: Instant) -> Option<Instant> {
         let stop = match self.phase {
-            Phase::Stopping { until } => Some(until),
+            Phase::Stopping { hurry, until } => Some(hurry.unwrap_or(until)),
             _ => None,
         };
         let slots = self.slots.iter().map(|(_, slot)| slot.poll_timeout());

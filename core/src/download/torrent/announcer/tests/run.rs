@@ -129,8 +129,16 @@ fn a_tracker_that_does_not_hear_of_completion_does_not_keep_who_leaves() {
     table.serve("http://a", GOOD);
     table.serve_udp("192.0.2.1:1", b"");
     table.act(|announcer, now| announcer.completed(now));
+    table.lease("http://a");
+    table.sent.clear();
     let began = table.now;
     table.act(|announcer, now| announcer.stop(now));
+    assert!(table.leases.is_empty());
+    table.pass(STOP_TIME / 2);
+    // Neither has answered, and both hear that it leaves.
+    let link = table.lease("http://a");
+    assert!(table.target(link).contains("event=stopped"), "{}", table.target(link));
+    assert_eq!(table.sent.last().map(|(_, packet)| packet[83]), Some(3), "{:?}", table.sent);
     while table.stopped == 0 {
         assert!(table.wait(SECOND * 10));
     }
