@@ -233,3 +233,5 @@ fn torrent_is_complete_as_soon_as_its_files_are() {
 fn mirror_of_something_else_is_not_as_long_as_a_source_claims_to_be() {
     holds(247_415_437_336_526);
 }
+
+/// Once a length was known, whether more connections would help was asked a thousand times a second for as long as an

@@ -178,9 +178,15 @@ impl HttpDownload {
     fn observe_ramp(&mut self, now: Instant) {
         let receiving = self.slots.iter().filter(|(_, slot)| matches!(slot.stage, Stage::Receiving { .. }));
         let last_data: Vec<Instant> = receiving.map(|(_, slot)| slot.last_data()).collect();
-        if !last_data.is_empty() && self.is_worth_growing(now) {
+        if self.is_growing(now) {
             self.ramp.observe(now, self.received, &last_data, self.rtt);
         }
+    }
+
+    /// Whether it may be judged now whether more connections help.
+    fn is_growing(&self, now: Instant) -> bool {
+        let receives = |slot: &Slot| matches!(slot.stage, Stage::Receiving { .. });
+        self.slots.iter().any(|(_, slot)| receives(slot)) && self.is_worth_growing(now)
     }
 
     /// Whether there is enough left for more connections to pay: what one has in flight is lost where it is cut.
@@ -244,7 +250,8 @@ impl HttpDownload {
         let several =
             running && self.segments.as_ref().is_some_and(|s| s.total() != u64::MAX) && self.some_ranges();
         let stragglers = several.then(|| now + LOOK_EVERY).filter(|_| self.plan.max_connections > 1);
-        let growing = self.ramp.deadline(self.rtt).filter(|_| several).map(|at| at.max(now + MIN_LOOK));
+        let growing = self.ramp.deadline(self.rtt).filter(|_| several && self.is_growing(now));
+        let growing = growing.map(|at| at.max(now + MIN_LOOK));
         let kept = self.next_look.filter(|&at| at > now && stragglers.is_some());
         let rested = Some(self.rest_until).filter(|&at| at > now);
         let waited = self.slots.iter().filter_map(|(_, slot)| slot.waits_from(now)).min();
