@@ -235,3 +235,45 @@ fn mirror_of_something_else_is_not_as_long_as_a_source_claims_to_be() {
 }
 
 /// Once a length was known, whether more connections would help was asked a thousand times a second for as long as an
+/// answer was waited for, or there was too little left to share.
+#[test]
+fn download_that_waits_for_an_answer_does_not_wake_a_thousand_times_a_second() {
+    let mut world = World::new(1);
+    let cut = Some(Cut { answers: 1, after: 300_000, end: End::Reset });
+    let behaviour = Behaviour { cut, delay: Duration::from_secs(3), ..Behaviour::default() };
+    world.serve("http://a.example/f", Resource::new(Content::generated(1, 4 << 20)).behave(behaviour));
+    assert_eq!(world.fetch("http://a.example/f"), DownloadState::Completed);
+    assert!(world.steps() < 2000, "{} steps", world.steps());
+}
+
+/// What another program had put under the name of the part got the final name, and the download was complete.
+#[test]
+fn file_under_the_name_of_the_part_that_is_not_the_part_does_not_become_the_download() {
+    let mut world = World::new(1);
+    let content = Content::generated(1, 4 << 20);
+    world.serve(URL, Resource::new(content.clone())).rate = Some(2_000_000);
+    let id = world.add(URL, DownloadOptions::new());
+    world.run_for(Duration::from_secs(1));
+    world.disk.put(World::DIR, "file.bin.part", b"not yours");
+    assert!(matches!(world.wait_done(id), DownloadState::Error { .. }));
+    world.resume(id);
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+    assert_eq!(world.file("file.bin.part").as_deref(), Some(&b"not yours"[..]));
+}
+
+/// A part that another program had cut just before got the final name, and the download was complete.
+#[test]
+fn part_that_is_cut_before_it_gets_its_name_does_not_become_the_download() {
+    let mut world = World::new(1);
+    world.serve(URL, Resource::new(Content::generated(1, 1 << 20)));
+    world.store.latency = Latency::millis(500, 500);
+    let id = world.add(URL, DownloadOptions::new());
+    let is_written =
+        |world: &mut World| world.file("file.bin.part").is_some_and(|part| part.len() == 1 << 20);
+    assert!(world.run_until(is_written, Duration::from_secs(30)));
+    world.run_for(Duration::from_millis(100));
+    world.disk.truncate(World::DIR, "file.bin.part", 1000);
+    assert!(matches!(world.wait_done(id), DownloadState::Error { .. }));
+    world.resume(id);
+    assert_eq!(world.wait_done(id), DownloadState::Completed);
+}

@@ -1,7 +1,7 @@
 //! How a whole file gets its final name: writes, digest, sync, record, rename, sync of the directory.
 
 use super::{DiskTag, Output, State, Stop, Target};
-use crate::base::disk::{Digest, DiskErrorKind, DiskOp, DiskResult};
+use crate::base::disk::{Digest, DiskErrorKind, DiskOp, DiskResult, FileStat};
 use crate::base::mutants::{self, Mutant};
 use crate::download::error::DiskAction;
 use crate::download::{ConflictPolicy, ExpectedChecksum};
@@ -19,6 +19,8 @@ pub(super) enum Step {
     Sync,
     /// Waiting until the store knows that the file is about to be renamed.
     Recording,
+    /// Looking whether the name of the part still stands for it.
+    LookForPart,
     /// Giving the final name.
     Rename,
     /// Making the name durable.
@@ -97,6 +99,25 @@ impl Target {
         part.finalizing = true;
         self.state = State::Finishing(Step::Recording);
         self.outputs.push_back(Output::Record);
+    }
+
+    /// Another program may have put something else under the name of the part, and that must not become the file.
+    pub(super) fn look_for_part(&mut self) {
+        let name = self.part.as_ref().map(|part| part.part_name.clone());
+        self.look_for(State::Finishing(Step::LookForPart), name);
+    }
+
+    pub(super) fn on_part_looked(&mut self, found: Option<FileStat>) {
+        match found.filter(|stat| self.is_ours(stat)) {
+            Some(stat) if self.total.is_none_or(|total| stat.len == total) => self.rename(),
+            Some(_) => self.leave_for(DiskAction::Rename, DiskErrorKind::UnexpectedEof.into()),
+            None => self.leave_for(DiskAction::Rename, DiskErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Whether this is the file that was made for the part.
+    pub(super) fn is_ours(&self, stat: &FileStat) -> bool {
+        self.part.as_ref().is_some_and(|part| part.identity == Some(stat.identity))
     }
 
     pub(super) fn rename(&mut self) {

@@ -322,7 +322,7 @@ impl Target {
     pub fn recorded(&mut self) {
         match self.state {
             State::Reserving => self.open(OpenMode::CreateNew),
-            State::Finishing(Step::Recording) => self.rename(),
+            State::Finishing(Step::Recording) => self.look_for_part(),
             State::Truncating => self.clearing = false,
             _ => {}
         }

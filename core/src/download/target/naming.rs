@@ -36,6 +36,7 @@ impl Target {
             (State::Naming, Ok(DiskOk::Found(Some(FileStat { regular: false, .. })))) => self.on_obstacle(),
             (State::Naming, Ok(_)) => self.on_conflict(),
             (State::Finishing(Step::LookForRenamed), Ok(DiskOk::Found(found))) => self.on_looked(found),
+            (State::Finishing(Step::LookForPart), Ok(DiskOk::Found(found))) => self.on_part_looked(found),
             (State::Naming | State::Finishing(_), Err(error)) => {
                 let name = self.candidate();
                 let why =
@@ -222,8 +223,7 @@ impl Target {
 
     /// A finished file may have been renamed just before the process died.
     fn on_looked(&mut self, found: Option<FileStat>) {
-        let identity = self.part.as_ref().and_then(|part| part.identity);
-        if found.is_some_and(|stat| Some(stat.identity) == identity) {
+        if found.is_some_and(|stat| self.is_ours(&stat)) {
             self.sync_dir();
         } else {
             self.forget_progress();

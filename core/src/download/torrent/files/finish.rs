@@ -167,7 +167,18 @@ impl TorrentFiles {
         if self.is_named(file) {
             self.sync_folders(file);
         } else {
-            self.in_folder(self.folders.of(file), false, NameWork::Name(file));
+            self.in_folder(self.folders.of(file), false, NameWork::LookToName(file));
+        }
+    }
+
+    /// Another program may have put something else under the name of the part, and that must not become the file.
+    pub(super) fn on_look_to_name(&mut self, file: u32, result: DiskResult) {
+        match result {
+            Ok(found) if self.is_ours(file, &found) => {
+                self.in_folder(self.folders.of(file), false, NameWork::Name(file));
+            }
+            Ok(_) => self.leave(DiskAction::Rename, file, DiskErrorKind::NotFound.into()),
+            Err(error) => self.leave(DiskAction::Rename, file, error),
         }
     }
 

@@ -105,6 +105,8 @@ pub(super) enum NameWork {
     Open(Slot, OpenMode),
     /// Taking the final name from a file that is not whole, so that it can be opened.
     Unname(Slot),
+    /// Looking whether a file that is to get its final name is still ours.
+    LookToName(u32),
     /// Giving a whole file its final name.
     Name(u32),
     /// Making names durable.
@@ -290,6 +292,7 @@ impl TorrentFiles {
                 Some(DiskOp::Rename { dir, from, to, replace: false })
             }
             NameWork::Sync(_) => Some(DiskOp::SyncDir { dir }),
+            NameWork::LookToName(file) => Some(DiskOp::Stat { dir, name: self.name_of(file, false) }),
             NameWork::LookToRemove(file) => {
                 Some(DiskOp::Stat { dir, name: self.name_of(file, self.is_named(file)) })
             }

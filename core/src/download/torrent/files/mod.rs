@@ -492,6 +492,7 @@ impl TorrentFiles {
             NameWork::Look { file, named } => self.on_looked(file, named, result),
             NameWork::Open(slot, mode) => self.on_opened(slot, mode, result),
             NameWork::Unname(slot) => self.on_unnamed(slot, result),
+            NameWork::LookToName(file) => self.on_look_to_name(file, result),
             NameWork::Name(file) => self.on_named(file, result),
             NameWork::Sync(folder) => self.on_synced(Node::Folder(folder), result),
             NameWork::LookToRemove(file) => self.on_look_to_remove(file, result),

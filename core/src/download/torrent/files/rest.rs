@@ -187,13 +187,14 @@ impl TorrentFiles {
         self.checkpoint = None;
     }
 
+    /// Whether what was found under the name of a file is what it was when we knew it.
+    pub(super) fn is_ours(&self, file: u32, found: &DiskOk) -> bool {
+        let Place::There { identity, .. } = self.place(file) else { return false };
+        matches!(found, DiskOk::Found(Some(stat)) if stat.identity == identity && stat.regular)
+    }
+
     pub(super) fn on_look_to_remove(&mut self, file: u32, result: DiskResult) {
-        let identity = match self.place(file) {
-            Place::There { identity, .. } => Some(identity),
-            Place::Absent => None,
-        };
-        let is_ours = matches!(result, Ok(DiskOk::Found(Some(stat))) if Some(stat.identity) == identity && stat.regular);
-        if is_ours {
+        if result.is_ok_and(|found| self.is_ours(file, &found)) {
             self.in_folder(self.folders.of(file), false, NameWork::Remove(file));
         } else {
             self.on_removed(file, Ok(DiskOk::Done));

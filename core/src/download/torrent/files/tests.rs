@@ -96,12 +96,31 @@ fn a_name_is_given_after_the_sync_and_before_the_sync_of_the_folder() {
         "writehashed",
         "writehashed",
         "sync",
+        "stat f.part",
         "rename f.part f",
         "syncdir",
         "syncdir",
         "close",
     ];
     assert_eq!(order, expected);
+}
+
+#[test]
+fn what_another_program_put_under_the_name_of_a_part_does_not_get_the_final_name() {
+    let torrent = ModelTorrent::new(32 << 10, &[("f", 40 * KIB, false)]);
+    let plan = torrent.plan();
+    let mut world = World::new(torrent, plan);
+    world.start();
+    world.settle();
+    world.give_all();
+    while !world.log.iter().any(|op| op == "sync") {
+        assert!(world.step());
+    }
+    world.disk.put("t/f.part", b"a letter to my grandmother");
+    world.run();
+    assert!(matches!(world.events.last(), Some(Output::Stopped(Some(_)))), "{:?}", world.events);
+    assert_eq!(world.disk.content("t/f"), None);
+    assert_eq!(world.disk.content("t/f.part"), Some(&b"a letter to my grandmother"[..]));
 }
 
 #[test]
