@@ -306,12 +306,11 @@ impl<W: Copy + PartialEq> Links<W> {
         self.deadlines.next()
     }
 
-    /// Closes whatever is not leased.
-    pub(super) fn close_idle(&mut self, now: Instant) {
+    /// Closes everything; what is leased is still so only where a download could not be stopped in time.
+    pub(super) fn close_all(&mut self, now: Instant) {
         for key in self.links.keys() {
             let link = as_link(key);
             match self.links.get(key).map(|link| &link.state) {
-                Some(LinkState::Idle { .. }) => self.close_idle_link(link),
                 Some(LinkState::Dialing { dial, .. }) => {
                     let dial = *dial;
                     if let Some(entry) = self.dials.get_mut(dial) {
@@ -320,7 +319,8 @@ impl<W: Copy + PartialEq> Links<W> {
                     self.drain_dial(now, dial);
                     self.remove_dial(dial);
                 }
-                _ => {}
+                Some(_) => self.close_link(link),
+                None => {}
             }
         }
     }
@@ -395,7 +395,7 @@ impl<W: Copy + PartialEq> Links<W> {
             *other != key && host.destination.origin.host == name && !host.idle.is_empty()
         });
         let Some(link) = idle.and_then(|(_, host)| host.idle.first().copied()) else { return false };
-        self.close_idle_link(link);
+        self.close_link(link);
         true
     }
 
@@ -450,7 +450,7 @@ impl<W: Copy + PartialEq> Links<W> {
         }
     }
 
-    fn close_idle_link(&mut self, link: LinkKey) {
+    fn close_link(&mut self, link: LinkKey) {
         self.outputs.push_back(Output::Link(link, LinkOutput::Close));
         self.remove_link(link);
     }

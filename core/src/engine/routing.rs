@@ -168,7 +168,7 @@ impl Engine {
     pub(super) fn on_timeout(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(self.closing) {
-            self.close();
+            self.close(now);
             return;
         }
         while let Some(key) = self.deadlines.pop_due(now) {
@@ -554,19 +554,19 @@ impl Engine {
         }
         let busy = self.entries.iter().any(|(_, entry)| entry.running.is_some());
         if !busy && self.shelves.is_empty() && self.journal.is_quiet() {
-            self.links.close_idle(now);
-            self.swarm.close();
-            while let Some(output) = self.swarm.poll_output() {
-                self.outputs.push_back(output);
-            }
-            while let Some(output) = self.links.poll_output() {
-                self.on_links(now, output);
-            }
-            self.close();
+            self.close(now);
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, now: Instant) {
+        self.links.close_all(now);
+        self.swarm.close();
+        while let Some(output) = self.swarm.poll_output() {
+            self.outputs.push_back(output);
+        }
+        while let Some(output) = self.links.poll_output() {
+            self.on_links(now, output);
+        }
         self.closed = true;
         self.outputs.push_back(Output::Closed);
     }

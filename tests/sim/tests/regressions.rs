@@ -261,6 +261,20 @@ fn file_under_the_name_of_the_part_that_is_not_the_part_does_not_become_the_down
     assert_eq!(world.file("file.bin.part").as_deref(), Some(&b"not yours"[..]));
 }
 
+/// An engine that gave up saving its state after a while ended with connections that nobody closed.
+#[test]
+fn engine_that_cannot_save_its_state_closes_its_connections_all_the_same() {
+    let mut world = World::new(1);
+    world.serve(URL, Resource::new(Content::generated(1, 1 << 20)));
+    let id = world.add(URL, DownloadOptions::new());
+    world.run_until(|world| !world.log("a.example").requests.is_empty(), Duration::from_secs(5));
+    world.store.fail(0, u64::MAX, StoreError::Full);
+    world.set_limit(id, Some(100_000)).unwrap();
+    assert!(world.network.links() > 0);
+    // That nothing is held when the engine says that it is closed is checked by the world.
+    assert!(world.shutdown(Duration::from_secs(40)));
+}
+
 /// A part that another program had cut just before got the final name, and the download was complete.
 #[test]
 fn part_that_is_cut_before_it_gets_its_name_does_not_become_the_download() {
