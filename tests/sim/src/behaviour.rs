@@ -160,6 +160,8 @@ pub struct Behaviour {
     pub first: Vec<Refusal>,
     /// Given to every request.
     pub always: Option<Refusal>,
+    /// From then on the URL has expired, and every request gets this status.
+    pub expires: Option<(Instant, u16)>,
     /// These requests (the first is 0) get a page that says sorry, with status 200 and no validators.
     pub pages: Range<u64>,
     /// How long the head takes.
@@ -182,6 +184,7 @@ impl Default for Behaviour {
             interim: Vec::new(),
             first: Vec::new(),
             always: None,
+            expires: None,
             pages: 0..0,
             delay: Duration::ZERO,
             rate: None,

@@ -5,7 +5,7 @@ use crate::behaviour::Resource;
 use crate::content::Content;
 use crate::host::{Host, Log};
 use crate::image::CrashMode;
-use crate::invariants::{Checked, Invariants, broken};
+use crate::invariants::{Checked, broken};
 use crate::world::{Truth, World};
 use bytes::Bytes;
 use core::time::Duration;
@@ -57,6 +57,7 @@ impl World {
             self.invariants.allow(dir.clone());
         }
         let (now, token) = (self.engine_now(), self.token(format_args!("add {url}")));
+        self.entrust(url, &options);
         let limit = options.max_download_speed;
         self.manners.allow(options.max_connections.unwrap_or(self.config.max_connections_per_download));
         let added = self.engine_mut().add_http(now, url, options, token);
@@ -70,6 +71,16 @@ impl World {
         }
         self.finish_command();
         added
+    }
+
+    /// What is marked as a [`SECRET`] may be seen by the origin of `url` only.
+    fn entrust(&mut self, url: &str, options: &DownloadOptions) {
+        let Some(((named, _), port)) = split_url(url).zip(port_of(url)) else { return };
+        let host = self.network.host(named).map_or(named, |host| &host.name).to_owned();
+        let fields = options.headers.iter().map(|(_, value)| value).chain(options.cookies.iter().flatten());
+        for secret in fields.filter(|value| value.contains(SECRET)) {
+            self.manners.entrust(secret, &host, port);
+        }
     }
 
     /// Adds a torrent whose web seeds are at `urls`; the test looks itself at its files.
@@ -507,6 +518,7 @@ impl World {
     }
 
     fn engine_mut(&mut self) -> &mut RecordedEngine {
+        self.invariants.on_command();
         self.engine.as_mut().expect("no engine runs")
     }
 
@@ -522,18 +534,19 @@ impl World {
     }
 }
 
-impl Invariants {
-    /// A new engine starts; its directory is `dir`. Directories of earlier downloads stay named.
-    fn restart(&mut self, dir: &std::path::Path) {
-        let mut next = Self::new();
-        next.allow_all_of(self);
-        next.allow(dir.to_owned());
-        *self = next;
-    }
-}
-
 fn is_at_rest(state: &DownloadState) -> bool {
     state.is_finished() || *state == DownloadState::Paused
+}
+
+/// Fields and cookies that hold this word are told to nobody but the origin that they are given for.
+pub const SECRET: &str = "canary";
+
+/// The port of a URL, its own or that of its scheme.
+fn port_of(url: &str) -> Option<u16> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let own = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    own.or(if scheme == "https" { Some(443) } else { Some(80) })
 }
 
 /// The host and the target of a URL.

@@ -64,6 +64,8 @@ pub struct Disk {
     open: BTreeMap<FileKey, Held>,
     hashes: BTreeMap<HashKey, Hasher>,
     locked: BTreeSet<u64>,
+    /// Files that other programs changed or took the name of: nobody answers for what they hold.
+    meddled: BTreeSet<u64>,
     under_way: BTreeMap<u64, (DiskKey, Work)>,
     next_ticket: u64,
     faults: Vec<Fault>,
@@ -72,6 +74,8 @@ pub struct Disk {
     pub latency: Latency,
     /// How many bytes fit; `None` is no limit.
     pub capacity: Option<u64>,
+    /// Whether names that differ only in the case of their letters (of ASCII) are the same.
+    pub folds_case: bool,
     /// Whether every change fails.
     pub read_only: bool,
     /// Whether the file system is on this machine, so that written data survives the process.
@@ -80,6 +84,8 @@ pub struct Disk {
     pub bytes_written: u64,
     /// How many bytes were read back, by reads and digests.
     pub bytes_read: u64,
+    /// How many operations failed because they were meant to.
+    pub failed: u64,
     /// How many operations of each kind were asked for.
     pub counts: BTreeMap<OpClass, u64>,
 }
@@ -128,16 +134,19 @@ impl Disk {
             open: BTreeMap::new(),
             hashes: BTreeMap::new(),
             locked: BTreeSet::new(),
+            meddled: BTreeSet::new(),
             under_way: BTreeMap::new(),
             next_ticket: 0,
             faults: Vec::new(),
             latencies: BTreeMap::new(),
             latency: Latency::micros(50, 3000),
             capacity: None,
+            folds_case: false,
             read_only: false,
             local: true,
             bytes_written: 0,
             bytes_read: 0,
+            failed: 0,
             counts: BTreeMap::new(),
         }
     }
@@ -275,6 +284,7 @@ impl Disk {
     ///
     /// Where `name` is not a safe file name.
     pub fn put(&mut self, dir: impl AsRef<Path>, name: &str, content: &[u8]) {
+        self.meddle(dir.as_ref(), name);
         let inode = self.new_inode();
         self.files.insert(inode, File::durable(content, self.shared.clone()));
         self.folder(dir.as_ref()).put_durably(file_name(name), Entry::File(inode));
@@ -315,8 +325,10 @@ impl Disk {
 
     /// Another program removes a file, durably.
     pub fn delete(&mut self, dir: impl AsRef<Path>, name: &str) {
+        self.meddle(dir.as_ref(), name);
+        let name = self.known_as(dir.as_ref(), file_name(name));
         let folder = self.folder(dir.as_ref());
-        folder.remove(&file_name(name));
+        folder.remove(&name);
         folder.sync(folder.barrier());
     }
 
@@ -326,6 +338,7 @@ impl Disk {
     ///
     /// Where there is no such file.
     pub fn change(&mut self, dir: impl AsRef<Path>, name: &str, offset: u64, data: &[u8]) {
+        self.meddle(dir.as_ref(), name);
         let file = self.find_mut(dir.as_ref(), name).expect("no such file to change");
         file.write(offset, data.to_vec());
         file.sync(file.barrier());
@@ -337,6 +350,7 @@ impl Disk {
     ///
     /// Where there is no such file.
     pub fn truncate(&mut self, dir: impl AsRef<Path>, name: &str, len: u64) {
+        self.meddle(dir.as_ref(), name);
         let file = self.find_mut(dir.as_ref(), name).expect("no such file to cut");
         file.set_len(len);
         file.sync(file.barrier());
@@ -363,6 +377,9 @@ impl Disk {
 
     /// Whether a power cut now would leave these bytes of a file as they are, under a name that it would also leave.
     pub fn keeps(&self, inode: u64, ranges: &RangeSet) -> bool {
+        if self.meddled.contains(&inode) {
+            return true;
+        }
         let Some(file) = self.files.get(&inode) else { return false };
         let same = |range: core::ops::Range<u64>| {
             file.durable_image().read(range.clone()) == file.current().read(range)
@@ -384,7 +401,8 @@ impl Disk {
 
     /// Whether a power cut now would leave the name standing for the same file, with all of its content.
     pub fn is_durable(&self, dir: impl AsRef<Path>, name: &str) -> bool {
-        let (Some(folder), name) = (self.folders.get(dir.as_ref()), file_name(name)) else { return false };
+        let name = self.known_as(dir.as_ref(), file_name(name));
+        let Some(folder) = self.folders.get(dir.as_ref()) else { return false };
         let entry = folder.find(&name);
         entry.is_some()
             && entry == folder.find_durable(&name)
@@ -407,7 +425,18 @@ impl Disk {
     }
 
     fn entry(&self, dir: &Path, name: &str) -> Option<Entry> {
-        self.folders.get(dir)?.find(&file_name(name))
+        self.folders.get(dir)?.find(&self.known_as(dir, file_name(name)))
+    }
+
+    /// The name under which a directory knows what is meant by `name`.
+    fn known_as(&self, dir: &Path, name: FileName) -> FileName {
+        let Some(folder) = self.folders.get(dir).filter(|_| self.folds_case) else { return name };
+        let same = |known: &&FileName| known.as_str().eq_ignore_ascii_case(name.as_str());
+        folder.names().map(|(known, _)| known).find(same).cloned().unwrap_or(name)
+    }
+
+    fn meddle(&mut self, dir: &Path, name: &str) {
+        self.meddled.extend(self.entry(dir, name).map(Entry::inode));
     }
 
     fn find_mut(&mut self, dir: &Path, name: &str) -> Option<&mut File> {

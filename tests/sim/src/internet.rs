@@ -167,6 +167,13 @@ impl Internet {
         }
     }
 
+    /// All links of a node end with this, as they do for a machine that was asleep for long.
+    pub fn fail_all(&mut self, now: Instant, id: NodeId, error: LinkError) {
+        let links: Vec<LinkKey> =
+            self.nodes.get(&id).map_or_else(Vec::new, |node| node.links.keys().copied().collect());
+        links.into_iter().for_each(|link| self.fail(now, id, link, error));
+    }
+
     /// A node's process is gone, and with it all that it had.
     pub fn abort(&mut self, now: Instant, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else { return };

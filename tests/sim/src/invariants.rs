@@ -1,7 +1,6 @@
 //! Policy: what must hold at every step, by name.
 
 use crate::disk::Disk;
-use crate::network::Network;
 use core::fmt;
 use core::time::Duration;
 use gosh_dl_core::base::disk::DiskOp;
@@ -9,8 +8,9 @@ use gosh_dl_core::base::store::{StoreOp, Table};
 use gosh_dl_core::base::{Instant, LinkInput, LinkOutput, RangeSet};
 use gosh_dl_core::engine::record::{decode_progress, decode_torrent};
 use gosh_dl_core::engine::{ArrivalKey, DownloadEvent, EngineConfig, Input, LinkKey, Output, Token};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,22 @@ impl fmt::Display for Violation {
 /// The result of a check.
 pub type Checked = Result<(), Violation>;
 
+/// A connection that the engine made.
+#[derive(Debug)]
+struct Connection {
+    host: String,
+    to: SocketAddr,
+    opened: bool,
+}
+
 /// What the checks remember about one life of the engine.
 #[derive(Debug, Default)]
 pub struct Invariants {
     /// Bytes that each living link was granted and not yet given.
     credit: BTreeMap<LinkKey, u64>,
     answered: BTreeSet<Token>,
+    /// Where each link leads that the engine connected, and whether it is there.
+    connections: BTreeMap<LinkKey, Connection>,
     /// Connections that wait for the engine's word.
     arrivals: BTreeSet<ArrivalKey>,
     /// Every listener and UDP socket that was asked for, and whether it is still there.
@@ -46,9 +56,8 @@ pub struct Invariants {
     most_connections: usize,
     /// Directories that the user named.
     allowed: BTreeSet<PathBuf>,
-    /// Whether a second engine timeout at the same instant without an input between is told from the first.
-    last_timeout: Option<Instant>,
-    idle_timeouts: u64,
+    /// When the engine woke by itself, since it was last given something; at most [`MAX_WAKES`].
+    wakes: VecDeque<Instant>,
     /// What the store was told of each file, so that only what is new is looked at.
     recorded: BTreeMap<u64, RangeSet>,
 }
@@ -59,14 +68,16 @@ impl Invariants {
         Self::default()
     }
 
+    /// A new engine starts; its directory is `dir`. Directories of earlier downloads stay named.
+    pub fn restart(&mut self, dir: &Path) {
+        let allowed = core::mem::take(&mut self.allowed);
+        *self = Self { allowed, ..Self::new() };
+        self.allow(dir.to_owned());
+    }
+
     /// The user names a directory.
     pub fn allow(&mut self, dir: PathBuf) {
         self.allowed.insert(dir);
-    }
-
-    /// Every directory that was named to `earlier` is named to this one.
-    pub fn allow_all_of(&mut self, earlier: &Self) {
-        self.allowed.extend(earlier.allowed.iter().cloned());
     }
 
     /// These settings are about to be replaced.
@@ -74,8 +85,14 @@ impl Invariants {
         self.most_connections = self.most_connections.max(old.max_connections_per_host);
     }
 
+    /// Before the engine is told to do something.
+    pub fn on_command(&mut self) {
+        self.wakes.clear();
+    }
+
     /// Before the engine is given something.
     pub fn on_input(&mut self, input: &Input) -> Checked {
+        self.wakes.clear();
         match input {
             Input::Link { link, input } => return self.on_link_input(*link, input),
             Input::Accepted { arrival, .. } => {
@@ -97,8 +114,8 @@ impl Invariants {
 
     /// Before the engine is given something on a link.
     pub fn on_link_input(&mut self, link: LinkKey, input: &LinkInput) -> Checked {
-        self.idle_timeouts = 0;
         match input {
+            LinkInput::Opened => return self.on_opened(link),
             LinkInput::Data(bytes) => {
                 let Some(credit) = self.credit.get_mut(&link) else { return Ok(()) };
                 let len = bytes.len() as u64;
@@ -107,6 +124,7 @@ impl Invariants {
             }
             LinkInput::Closed(_) => {
                 self.credit.remove(&link);
+                self.connections.remove(&link);
             }
             _ => {}
         }
@@ -118,29 +136,28 @@ impl Invariants {
         if let Some(next) = next.filter(|next| *next <= now) {
             return Err(broken("next deadline in the future", &format!("{next:?} at {now:?}")));
         }
-        let again = self.last_timeout.replace(now).is_some_and(|last| now - last < Duration::from_micros(1));
-        self.idle_timeouts = if again { self.idle_timeouts + 1 } else { 0 };
-        if self.idle_timeouts > MAX_TIMEOUTS_IN_A_ROW {
-            return Err(broken("no timer storm", &format!("at {now:?}")));
+        self.wakes.push_back(now);
+        if self.wakes.len() <= MAX_WAKES {
+            return Ok(());
+        }
+        let since = self.wakes.pop_front().map_or(Duration::ZERO, |first| now - first);
+        if since < Duration::from_secs(1) {
+            return Err(broken(
+                "no timer storm",
+                &format!("woke {MAX_WAKES} times for nothing in {since:?}"),
+            ));
         }
         Ok(())
     }
 
     /// Before something that the engine put out is done.
-    pub fn on_output(&mut self, output: &Output, config: &EngineConfig, network: &Network) -> Checked {
+    pub fn on_output(&mut self, output: &Output) -> Checked {
         if self.closed {
             return Err(broken("nothing after Closed", &format!("{output:?}")));
         }
         match output {
-            Output::Connect { link, to, .. } => {
-                if self.credit.insert(*link, 0).is_some() {
-                    return Err(broken("keys are not reused", &format!("{link:?}")));
-                }
-                let held = network.name_of(to.ip()).map_or(0, |host| network.links_to(host));
-                self.most_connections = self.most_connections.max(config.max_connections_per_host);
-                if held >= self.most_connections {
-                    return Err(broken("connections per host within the cap", &format!("{held} to {to}")));
-                }
+            Output::Connect { link, .. } if self.credit.insert(*link, 0).is_some() => {
+                return Err(broken("keys are not reused", &format!("{link:?}")));
             }
             Output::Link { link, output } => self.on_link_output(*link, output)?,
             Output::Listen { .. }
@@ -165,6 +182,36 @@ impl Invariants {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Before the engine is connected to an address of a host.
+    pub fn on_connect(
+        &mut self,
+        link: LinkKey,
+        host: &str,
+        to: SocketAddr,
+        config: &EngineConfig,
+    ) -> Checked {
+        self.most_connections = self.most_connections.max(config.max_connections_per_host);
+        let tried = self.connections.values().filter(|other| other.to == to).count();
+        self.connections.insert(link, Connection { host: host.to_owned(), to, opened: false });
+        self.within_the_cap(tried + 1, &to)
+    }
+
+    /// Several addresses may be tried at once for one connection; of those that are there none is too many.
+    fn on_opened(&mut self, link: LinkKey) -> Checked {
+        let Some(connection) = self.connections.get_mut(&link) else { return Ok(()) };
+        connection.opened = true;
+        let host = connection.host.clone();
+        let opened = self.connections.values().filter(|other| other.opened && other.host == host).count();
+        self.within_the_cap(opened, &host)
+    }
+
+    fn within_the_cap(&self, connections: usize, to: &dyn fmt::Display) -> Checked {
+        if connections <= self.most_connections {
+            return Ok(());
+        }
+        Err(broken("connections per host within the cap", &format!("{connections} to {to}")))
     }
 
     /// After an operation was handed to the disk.
@@ -243,6 +290,7 @@ impl Invariants {
             LinkOutput::Credit(bytes) => *credit += u64::from(*bytes),
             LinkOutput::Close => {
                 self.credit.remove(&link);
+                self.connections.remove(&link);
             }
             LinkOutput::Send(_) | LinkOutput::SendFile { .. } => {}
         }
@@ -260,5 +308,27 @@ const OPEN_FILES_BESIDE: usize = 8;
 /// No more connections wait than a driver lets wait.
 const MAX_ARRIVALS: usize = 128;
 
-/// Commands may make work due at the instant of a timeout; an endless row of them is a storm.
-const MAX_TIMEOUTS_IN_A_ROW: u64 = 1000;
+/// More wakes than this in a second, with nothing given to the engine between them, are a storm.
+const MAX_WAKES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waking_for_nothing_again_and_again_is_a_storm_and_waking_for_something_is_not() {
+        let storm = |step: Duration, given: bool| {
+            let mut invariants = Invariants::new();
+            (1..=2 * MAX_WAKES as u32).any(|wake| {
+                let now = Instant::ZERO + step * wake;
+                if given {
+                    invariants.on_command();
+                }
+                invariants.on_timeout(now, Some(now + step)).is_err()
+            })
+        };
+        assert!(storm(Duration::from_micros(10), false));
+        assert!(!storm(Duration::from_micros(10), true));
+        assert!(!storm(Duration::from_millis(20), false));
+    }
+}

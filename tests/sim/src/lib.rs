@@ -69,6 +69,7 @@ pub use agenda::Latency;
 pub use behaviour::{
     AfterReply, Behaviour, Cut, End, Framing, Ranges, Refusal, Resource, Script, Since, Version,
 };
+pub use commands::SECRET;
 pub use content::Content;
 pub use disk::{Disk, OpClass};
 pub use host::{Asked, Host, Log, OverLimit, Served};

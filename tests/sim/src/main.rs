@@ -3,6 +3,7 @@
 use gosh_dl_sim::CrashMode;
 use gosh_dl_sim::scenario::{Kind, Outcome, Scenario, crash_at, run, shrink};
 use gosh_dl_sim::swarm::{SwarmPlan, play};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: gosh-dl-sim --seed N [--shrink | --every-step STRIDE | --trace]
+const USAGE: &str = "usage: gosh-dl-sim --seed N [--shrink | --every-step STRIDE [--twice] | --trace]
        gosh-dl-sim --seeds A..B
        gosh-dl-sim --fresh COUNT
        gosh-dl-sim --swarm LEECHERS [--size MIB] [--seed N]";
@@ -20,7 +21,7 @@ enum Task {
     One(u64),
     Trace(u64),
     Shrink(u64),
-    EveryStep(u64, u64),
+    EveryStep(u64, u64, bool),
     Sweep(Range<u64>),
     Swarm(SwarmPlan),
 }
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         Task::One(seed) => one(&mut out, seed),
         Task::Trace(seed) => traced(&mut out, seed),
         Task::Shrink(seed) => shrunk(&mut out, seed),
-        Task::EveryStep(seed, stride) => every_step(&mut out, seed, stride),
+        Task::EveryStep(seed, stride, twice) => every_step(&mut out, seed, stride, twice),
         Task::Sweep(seeds) => sweep(&mut out, seeds),
         Task::Swarm(plan) => swarm(&mut out, &plan),
     };
@@ -55,8 +56,9 @@ fn parse(arguments: &[&str]) -> Option<Task> {
         ["--seed", seed] => Task::One(seed.parse().ok()?),
         ["--seed", seed, "--trace"] => Task::Trace(seed.parse().ok()?),
         ["--seed", seed, "--shrink"] | ["--shrink", "--seed", seed] => Task::Shrink(seed.parse().ok()?),
-        ["--seed", seed, "--every-step", stride] => {
-            Task::EveryStep(seed.parse().ok()?, stride.parse().ok().filter(|stride| *stride > 0)?)
+        ["--seed", seed, "--every-step", stride, more @ ..] if matches!(more, [] | ["--twice"]) => {
+            let stride = stride.parse().ok().filter(|stride| *stride > 0)?;
+            Task::EveryStep(seed.parse().ok()?, stride, !more.is_empty())
         }
         ["--seeds", range] => {
             let (from, to) = range.split_once("..")?;
@@ -150,16 +152,20 @@ fn swarm(out: &mut impl Write, plan: &SwarmPlan) -> io::Result<bool> {
     Ok(sound)
 }
 
-/// One more crash before every step, each in a run of its own.
-fn every_step(out: &mut impl Write, seed: u64, stride: u64) -> io::Result<bool> {
+/// One more crash before every step, each in a run of its own; with `twice` another one soon after, in the recovery.
+fn every_step(out: &mut impl Write, seed: u64, stride: u64, twice: bool) -> io::Result<bool> {
     let scenario = Scenario::generate(seed);
     let steps = run(&scenario).steps;
     let modes = [CrashMode::Kill, CrashMode::PowerCut, CrashMode::Torn];
     let points = steps.div_ceil(stride);
+    let mode = |point: u64| modes[usize::try_from(point % 3).unwrap_or_default()];
     let play = |point: u64| {
-        crash_at(&scenario, point * stride, modes[usize::try_from(point % 3).unwrap_or_default()])
+        let once = crash_at(&scenario, point * stride, mode(point));
+        let soon = point * stride + 1 + point % RECOVERY;
+        if twice { crash_at(&once, soon, mode(point / 3)) } else { once }
     };
-    writeln!(out, "seed {seed}: {points} crashes, one every {stride} of {steps} steps")?;
+    let again = if twice { ", and again soon after" } else { "" };
+    writeln!(out, "seed {seed}: {points} crashes{again}, one every {stride} of {steps} steps")?;
     table(out, 0..points, play)
 }
 
@@ -190,12 +196,21 @@ fn table(
         let (time, took) = (time.as_secs_f64(), took.as_secs_f64());
         writeln!(out, "{kind:<12} {:>7} {time:>14.0} {took:>11.2} {broken:>11}", of.len())?;
     }
+    let mut faults = BTreeMap::<_, u64>::new();
+    for (fault, times) in results.iter().flat_map(|played| &played.outcome.faults) {
+        *faults.entry(*fault).or_default() += times;
+    }
+    let faults: Vec<String> = faults.iter().map(|(fault, times)| format!("{fault} {times}")).collect();
+    writeln!(out, "met: {}", faults.join(", "))?;
     let mut hash = 0u64;
     let mut sound = true;
     for played in &results {
         hash = (hash.rotate_left(5) ^ played.outcome.trace_hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if let Some(violation) = &played.outcome.violation {
-            let crash = played.scenario.crash.map(|crash| format!(" {crash:?}")).unwrap_or_default();
+            let crash = match &played.scenario.crashes[..] {
+                [] => String::new(),
+                crashes => format!(" {crashes:?}"),
+            };
             let violation: String = violation.to_string().chars().take(200).collect();
             writeln!(out, "seed {}{crash} ({}): {violation}", played.scenario.seed, played.scenario.kind)?;
             sound = false;
@@ -242,6 +257,9 @@ fn play_all(seeds: Range<u64>, scenario: &(impl Fn(u64) -> Scenario + Sync)) -> 
     results.sort_by_key(|played| played.place);
     results
 }
+
+/// An engine that starts is at work again after about so many steps.
+const RECOVERY: u64 = 40;
 
 /// Enough to get to a handful of acts.
 const SHRINK_TRIES: usize = 2000;

@@ -6,7 +6,7 @@ use core::time::Duration;
 use gosh_dl_core::base::{Instant, LinkInput, LinkOutput, WallClock};
 use gosh_dl_core::engine::LinkKey;
 use gosh_dl_core::wire::http::{ResponseHead, RetryAfter};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What was asked and refused in one life of the engine.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Manners {
     /// How many downloads may ask for a target: those that name it, or all where it is behind a redirect.
     askers: BTreeMap<(String, String), usize>,
     downloads: usize,
+    /// Who may see what.
+    secrets: BTreeMap<String, BTreeSet<Place>>,
     /// The most connections that a download may have.
     connections: usize,
     /// As the engine was told.
@@ -47,6 +49,11 @@ impl Manners {
     pub fn expect(&mut self, host: &str, target: &str) {
         *self.askers.entry((host.to_owned(), target.to_owned())).or_default() += 1;
         self.downloads += 1;
+    }
+
+    /// This may be said to that port of that host.
+    pub fn entrust(&mut self, secret: &str, host: &str, port: u16) {
+        self.secrets.entry(secret.to_owned()).or_default().insert((host.to_owned(), port));
     }
 
     /// A download may have this many connections.
@@ -82,7 +89,7 @@ impl Manners {
     ///
     /// # Errors
     ///
-    /// Where it asks a host that wants to be let alone.
+    /// Where it asks a host that wants to be let alone, or tells a secret.
     pub fn on_output(&mut self, now: Instant, link: LinkKey, output: &LinkOutput) -> Checked {
         let LinkOutput::Send(bytes) = output else {
             if matches!(output, LinkOutput::Close) {
@@ -91,6 +98,11 @@ impl Manners {
             return Ok(());
         };
         let Some(talk) = self.talks.get_mut(&link) else { return Ok(()) };
+        let said = |secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        let told = self.secrets.iter().find(|(secret, places)| !places.contains(&talk.place) && said(secret));
+        if let Some((secret, _)) = told {
+            return Err(broken("secrets stay with their origin", &format!("{secret:?} to {:?}", talk.place)));
+        }
         let Some(target) = target_of(bytes) else { return Ok(()) };
         talk.target = Some(target);
         talk.head.clear();
@@ -250,6 +262,19 @@ mod tests {
         assert_eq!(answer(&mut manners, at(10), busy), Ok(()));
         assert!(ask(&mut manners, at(5009)).is_err());
         assert_eq!(ask(&mut manners, at(5010)), Ok(()));
+    }
+
+    #[test]
+    fn secret_of_another_port_is_found_out() {
+        let mut manners = manners();
+        let mut say = || {
+            let request = Bytes::from_static(b"GET /f HTTP/1.1\r\nHost: h\r\nCookie: s=canary\r\n\r\n");
+            manners.entrust("canary", "h", 443);
+            let told = manners.on_output(at(0), link(), &LinkOutput::Send(request.clone()));
+            manners.entrust("canary", "h", 80);
+            (told.is_err(), manners.on_output(at(0), link(), &LinkOutput::Send(request)).is_ok())
+        };
+        assert_eq!(say(), (true, true));
     }
 
     #[test]

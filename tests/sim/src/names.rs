@@ -15,6 +15,8 @@ pub struct Names {
     pub latency: Latency,
     /// Every name that was looked up, in order.
     pub asked: Vec<String>,
+    /// How many look-ups failed.
+    pub failed: u64,
 }
 
 /// The result of one look-up.
@@ -31,7 +33,7 @@ struct Name {
 impl Names {
     /// No names.
     pub const fn new() -> Self {
-        Self { hosts: BTreeMap::new(), latency: Latency::millis(1, 20), asked: Vec::new() }
+        Self { hosts: BTreeMap::new(), latency: Latency::millis(1, 20), asked: Vec::new(), failed: 0 }
     }
 
     /// From now on `host` resolves to `answer`.
@@ -68,6 +70,7 @@ impl Names {
             return (latency.draw(rng), Err(ResolveError::NotFound));
         };
         let answer = name.first.pop_front().unwrap_or_else(|| name.answer.clone());
+        self.failed += u64::from(answer.is_err());
         let took = name.latency.unwrap_or(latency).draw(rng);
         let took = if answer == Err(ResolveError::TimedOut) { TIMEOUT } else { took };
         (took, answer)

@@ -87,9 +87,9 @@ impl Network {
         self.addresses.get(&address).map(String::as_str)
     }
 
-    /// The first address of a host.
-    pub fn address_of(&self, name: &str) -> Option<IpAddr> {
-        self.addresses.iter().find(|(_, known)| *known == name).map(|(address, _)| *address)
+    /// The addresses of a host, in order.
+    pub fn addresses_of(&self, name: &str) -> Vec<IpAddr> {
+        self.addresses.iter().filter(|(_, known)| *known == name).map(|(address, _)| *address).collect()
     }
 
     /// The engine opens a link.
@@ -149,10 +149,11 @@ impl Network {
         }
     }
 
-    /// Every connection to a host ends like this, after what was sent on it.
-    pub fn end_all(&mut self, at: Moment, host: &str, end: LinkError) {
+    /// Every connection to a host, or to any, ends like this, after what was sent on it.
+    pub fn end_all(&mut self, at: Moment, host: Option<&str>, end: LinkError) {
         for id in self.wires.keys().copied().collect::<Vec<_>>() {
-            if let Some(wire) = self.wires.get_mut(&id).filter(|wire| wire.host.as_deref() == Some(host)) {
+            let wire = self.wires.get_mut(&id).filter(|wire| host.is_none() || wire.host.as_deref() == host);
+            if let Some(wire) = wire {
                 wire.link.finish(at.now, end);
             }
             self.settle(at, id);

@@ -64,7 +64,8 @@ pub(crate) fn reply(
     let resource = &*resource;
     let behaviour = &resource.behaviour;
     let refusal = behaviour.first.get(usize::try_from(before).unwrap_or(usize::MAX));
-    if let Some(refusal) = refusal.or(behaviour.always.as_ref()) {
+    let expired = behaviour.expires.filter(|(at, _)| *at <= now).map(|(_, status)| Refusal::new(status));
+    if let Some(refusal) = refusal.or(behaviour.always.as_ref()).or(expired.as_ref()) {
         return (refusal.status, refuse(resource, refusal, now, wall));
     }
     if behaviour.pages.contains(&before) {

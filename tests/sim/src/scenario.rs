@@ -8,6 +8,7 @@
 //! ```
 
 mod draw;
+mod fate;
 mod play;
 mod shrink;
 
@@ -44,14 +45,16 @@ pub struct Scenario {
     pub downloads: Vec<DownloadPlan>,
     /// Files of other programs in the directory of the downloads.
     pub aliens: Vec<String>,
+    /// Whether that directory takes names that differ only in the case of their letters for the same.
+    pub folds_case: bool,
     /// How long disk operations take.
     pub disk_latency: Latency,
     /// How long commits take.
     pub store_latency: Latency,
     /// What happens, each some time after the one before.
     pub acts: Vec<(After, Act)>,
-    /// A crash before this step, on top of everything.
-    pub crash: Option<(u64, CrashMode)>,
+    /// Crashes before these steps, in order, on top of everything.
+    pub crashes: Vec<(u64, CrashMode)>,
 }
 
 /// Which faults a scenario may have.
@@ -103,10 +106,12 @@ pub struct HostPlan {
     pub limit: Option<(usize, OverLimit)>,
     /// How long it keeps a connection that asks for nothing.
     pub idle_timeout: Option<Duration>,
-    /// How it answers those who dial, until the world is healed.
-    pub dial: Dial,
+    /// How each of its addresses answers those who dial, until the world is healed; at least one.
+    pub dials: Vec<Dial>,
     /// What TLS says about its certificate, until the world is healed.
     pub tls: Result<(), TlsError>,
+    /// Whether it ends TLS without saying so, until the world is healed.
+    pub cuts_tls: bool,
     /// The first look-ups of its name fail like this.
     pub lookups: Vec<ResolveError>,
     /// How long look-ups take.
@@ -169,14 +174,24 @@ pub enum Act {
     Counts(usize, usize),
     /// The user has a file checked, and with `true` mended.
     Verify(usize, bool),
+    /// The user adds a download that was not added at the beginning.
+    Add(usize),
     /// The wall clock jumps by so many milliseconds.
     Jump(i64),
+    /// The machine sleeps; with `true` the clock that the engine goes by stands still meanwhile.
+    Suspend(Duration, bool),
+    /// A host moves to another address, and nobody is at the old ones any more.
+    Move(usize),
     /// All connections to a host end.
     Disconnect(usize, LinkError),
     /// After so many operations, some of a kind fail.
     DiskFault(OpClass, u64, u64, DiskErrorKind),
     /// Only so many more bytes fit.
     DiskFull(u64),
+    /// The file system is remounted read-only.
+    ReadOnly,
+    /// Another program does something to what there is of a download's file.
+    Meddle(usize, Meddling),
     /// After so many commits, some fail.
     StoreFault(u64, u64, StoreError),
     /// Disk and store are sound again.
@@ -185,4 +200,13 @@ pub enum Act {
     Crash(CrashMode, Duration),
     /// The engine is stopped in an orderly way and starts again.
     Restart,
+}
+
+/// What another program does to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meddling {
+    /// It is removed.
+    Remove,
+    /// It is replaced by another file of that name.
+    Replace,
 }

@@ -4,6 +4,7 @@ use crate::actor::Actor;
 use crate::agenda::Agenda;
 use crate::disk::Disk;
 use crate::image::CrashMode;
+use crate::invariants::{Checked, Invariants};
 use crate::store::Store;
 use core::time::Duration;
 use gosh_dl_core::base::{Instant, LinkError, LinkInput, LinkOutput, Rng, WallClock};
@@ -25,6 +26,7 @@ pub struct Station {
     /// Every event with its time, through all lives of the engine.
     pub events: Vec<(Instant, DownloadEvent)>,
     replies: BTreeMap<Token, Result<Answer, EngineError>>,
+    invariants: Invariants,
     rng: Rng,
     wall: WallClock,
     engine: Option<Engine>,
@@ -54,6 +56,7 @@ impl Station {
             config: config.download_dir(crate::World::DIR).database_path(Some("/state/gosh.db".into())),
             events: Vec::new(),
             replies: BTreeMap::new(),
+            invariants: Invariants::new(),
             rng,
             wall,
             engine: None,
@@ -81,6 +84,7 @@ impl Station {
         self.life += 1;
         (self.born, self.now) = (now, now);
         self.replies.clear();
+        self.invariants.restart(&self.config.download_dir);
         let mut boot_id = [0; 16];
         boot_id[..8].copy_from_slice(&self.boot.to_le_bytes());
         let start = EngineStart {
@@ -120,6 +124,7 @@ impl Station {
         self.now = now;
         self.next_token += 1;
         let (token, at) = (Token(self.next_token), self.engine_now());
+        self.invariants.on_command();
         let result = command(self.engine.as_mut().expect("no engine runs"), at, token);
         self.turn();
         (token, result)
@@ -149,6 +154,7 @@ impl Station {
     fn feed(&mut self, input: Input) {
         let at = self.engine_now();
         if let Some(engine) = &mut self.engine {
+            held(self.invariants.on_input(&input));
             engine.handle_input(at, input);
         }
     }
@@ -159,6 +165,7 @@ impl Station {
         let Some(engine) = &mut self.engine else { return };
         if engine.poll_timeout().is_some_and(|due| due <= at) {
             engine.handle_timeout(at);
+            held(self.invariants.on_timeout(at, engine.poll_timeout()));
         }
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
             self.perform(output);
@@ -166,13 +173,16 @@ impl Station {
     }
 
     fn perform(&mut self, output: Output) {
+        held(self.invariants.on_output(&output));
         match output {
             Output::Disk { key, op } => {
+                held(self.invariants.on_rename(&op, &self.disk));
                 if let Some((took, ticket)) = self.disk.submit(key, op) {
                     self.plan(took, Due::Disk(ticket));
                 }
             }
             Output::Store { batch, ops } => {
+                held(self.invariants.on_store(&ops, &self.disk));
                 let took = self.store.submit(batch, ops);
                 self.plan(took, Due::Store(batch));
             }
@@ -214,6 +224,11 @@ impl Station {
             Due::Closed(link) => Input::Link { link, input: LinkInput::Closed(LinkError::Io) },
         })
     }
+}
+
+/// A rule that an engine breaks ends the test, as in a [`World`](crate::World).
+fn held(checked: Checked) {
+    checked.unwrap_or_else(|violation| panic!("broken rule: {violation}"));
 }
 
 impl Actor for Station {

@@ -24,6 +24,8 @@ pub struct Store {
     pub on_crash: OnCrash,
     /// How many batches were committed.
     pub commits: u64,
+    /// How many commits failed because they were meant to.
+    pub failed: u64,
 }
 
 /// A store for real files.
@@ -63,6 +65,7 @@ impl Store {
             latency: Latency::millis(1, 8),
             on_crash: OnCrash::Either,
             commits: 0,
+            failed: 0,
         }
     }
 
@@ -181,6 +184,7 @@ impl Store {
             *skip -= 1;
             return None;
         }
+        self.failed += 1;
         *times = times.saturating_sub(1);
         let (done, error) = (*times == 0, error.clone());
         if done {

@@ -186,7 +186,7 @@ impl World {
     /// Ends every connection to a host.
     pub fn end_connections(&mut self, host: &str, end: LinkError) {
         let at = self.moment();
-        self.network.end_all(at, host, end);
+        self.network.end_all(at, Some(host), end);
         self.plan_network();
     }
 
@@ -253,6 +253,21 @@ impl World {
         let shown = self.wall.unix_millis(self.now).saturating_add_signed(millis);
         self.wall = WallClock::new(self.now, shown);
         self.plan_input(Duration::ZERO, Input::WallClock { unix_millis: shown });
+    }
+
+    /// The machine sleeps for `length`, and its connections do not outlive that. Whether the clock that the engine goes
+    /// by has stood still meanwhile depends on the system; the clock on the wall has not.
+    pub fn suspend(&mut self, length: Duration, clock_stands: bool) {
+        self.trace.note(self.now, format_args!("** asleep for {length:?}"));
+        if clock_stands {
+            self.jump_wall_clock(i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
+        } else {
+            self.now += length;
+        }
+        let at = self.moment();
+        self.network.end_all(at, None, LinkError::TimedOut);
+        self.actors.internet.fail_all(self.now, OUTSIDE, LinkError::TimedOut);
+        self.plan_network();
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -331,7 +346,7 @@ impl World {
             if let Some(outputs) = &mut self.outputs {
                 outputs.push(output.clone());
             }
-            let checked = self.invariants.on_output(&output, &self.config, &self.network);
+            let checked = self.invariants.on_output(&output);
             self.check(checked);
             let checked = self.look_at(&output);
             self.check(checked);
@@ -341,6 +356,14 @@ impl World {
             self.recording.extend(engine.take_recording());
         }
         if self.has_closed {
+            let (files, links) = (self.disk.open_files(), self.network.links());
+            let links = links + self.actors.internet.links_of(OUTSIDE);
+            let detail = format!("{files} files, {links} links");
+            self.check(if files + links > 0 {
+                Err(broken("nothing is held after the end", &detail))
+            } else {
+                Ok(())
+            });
             self.engine = None;
             self.disk.close_all();
             self.store.finish();
@@ -351,10 +374,9 @@ impl World {
     fn look_at(&mut self, output: &Output) -> Checked {
         match output {
             Output::Connect { link, to, .. } => {
-                if let Some(host) = self.network.name_of(to.ip()) {
-                    self.manners.on_connect(*link, host, to.port());
-                }
-                Ok(())
+                let Some(host) = self.network.name_of(to.ip()) else { return Ok(()) };
+                self.manners.on_connect(*link, host, to.port());
+                self.invariants.on_connect(*link, host, *to, &self.config)
             }
             Output::Link { link, output } => {
                 if let LinkOutput::Credit(bytes) = output {

@@ -68,6 +68,7 @@ impl Disk {
             fault.skip -= 1;
             return None;
         }
+        self.failed += 1;
         fault.times = fault.times.saturating_sub(1);
         let kind = fault.kind;
         if fault.times == 0 {
@@ -76,12 +77,13 @@ impl Disk {
         Some(kind)
     }
 
-    pub(super) fn perform(&mut self, work: Work) -> DiskResult {
+    pub(super) fn perform(&mut self, mut work: Work) -> DiskResult {
         if let Some(kind) = work.fault {
-            if let (DiskOp::Sync { .. }, Some(file)) = (&work.op, self.file(&work)) {
-                file.fail_sync(work.barrier);
-            }
+            self.fail_midway(&work);
             return Err(kind.into());
+        }
+        if self.folds_case {
+            self.fold(&mut work);
         }
         if self.read_only && changes(&work.op) {
             return Err(DiskErrorKind::ReadOnly.into());
@@ -100,6 +102,38 @@ impl Disk {
             DiskOp::WriteHashed { .. } => self.perform_write_hashed(work),
             DiskOp::HashSpans { .. } => self.perform_hash_spans(work),
             _ => self.perform_file(work),
+        }
+    }
+
+    /// What an operation that fails leaves: a write may have got anywhere, and what a sync was for is forgotten.
+    fn fail_midway(&mut self, work: &Work) {
+        let share = self.rng.below(3);
+        let Some(file) = self.file(work) else { return };
+        match &work.op {
+            DiskOp::Sync { .. } => file.fail_sync(work.barrier),
+            DiskOp::Write { offset, data, .. } | DiskOp::WriteHashed { offset, data, .. } => {
+                let mut data = data.concat();
+                data.truncate(data.len() * share as usize / 3);
+                write_some(file, *offset, data);
+            }
+            _ => {}
+        }
+    }
+
+    /// Calls things as the directory knows them, where it does not tell cases apart.
+    fn fold(&self, work: &mut Work) {
+        let path = &work.path;
+        match &mut work.op {
+            DiskOp::Stat { name, .. }
+            | DiskOp::Open { name, .. }
+            | DiskOp::OpenSubdir { name, .. }
+            | DiskOp::Remove { name, .. }
+            | DiskOp::RemoveDir { name, .. } => *name = self.known_as(path, name.clone()),
+            DiskOp::Rename { from, to, .. } => {
+                *from = self.known_as(path, from.clone());
+                *to = self.known_as(path, to.clone());
+            }
+            _ => {}
         }
     }
 
@@ -334,11 +368,22 @@ impl Disk {
 }
 
 fn write(file: &mut File, offset: u64, data: &[Bytes], len: u64, room: u64) -> DiskResult {
+    let mut data = data.concat();
     if file.growth(offset..offset + len) > room {
+        // A short write: what still fits is there.
+        data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        write_some(file, offset, data);
         return Err(DiskErrorKind::Full.into());
     }
-    file.write(offset, data.concat());
+    file.write(offset, data);
     Ok(DiskOk::Done)
+}
+
+/// Nothing does not make a file longer.
+fn write_some(file: &mut File, offset: u64, data: Vec<u8>) {
+    if !data.is_empty() {
+        file.write(offset, data);
+    }
 }
 
 pub(super) fn class(op: &DiskOp) -> Option<OpClass> {

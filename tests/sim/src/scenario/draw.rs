@@ -1,9 +1,10 @@
 //! Policy: draws a scenario from a seed. Each class of faults is off in half of the scenarios of kind
 //! [`Kind::Everything`], so that every pair of faults meets often and every fault also meets a world without the others.
 
-use super::{Act, After, DownloadPlan, HostPlan, Kind, Scenario, SourcePlan};
+use super::{Act, After, DownloadPlan, HostPlan, Kind, Meddling, Scenario, SourcePlan};
 use crate::agenda::Latency;
 use crate::behaviour::{AfterReply, Behaviour, Cut, End, Framing, Ranges, Refusal, Since, Version};
+use crate::commands::SECRET;
 use crate::content::Content;
 use crate::disk::OpClass;
 use crate::host::OverLimit;
@@ -16,6 +17,7 @@ use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::base::{LinkError, Rng};
 use gosh_dl_core::download::{ConflictPolicy, DownloadOptions, DownloadPriority};
 use gosh_dl_core::engine::{EngineConfig, HttpConfig, ResolveError};
+use std::sync::LazyLock;
 
 impl Scenario {
     /// The scenario of this seed.
@@ -44,7 +46,8 @@ impl Scenario {
             // Of two downloads that replace each other's file, one is not there in the end.
             downloads.iter_mut().for_each(|plan| plan.options.filename = None);
         }
-        let aliens = if dice.one_in(4) { vec!["f0.bin".to_owned()] } else { Vec::new() };
+        let aliens =
+            if dice.one_in(4) { vec![dice.pick(&["f0.bin", "Same.Bin"]).to_owned()] } else { Vec::new() };
         let acts = dice.acts(&faults, &downloads, hosts.len());
         let slow = dice.one_in(4);
         Self {
@@ -54,10 +57,11 @@ impl Scenario {
             hosts,
             downloads,
             aliens,
+            folds_case: dice.one_in(4),
             disk_latency: if slow { Latency::millis(1, 80) } else { Latency::micros(50, 3000) },
             store_latency: if slow { Latency::millis(1, 400) } else { Latency::millis(1, 8) },
             acts,
-            crash: None,
+            crashes: Vec::new(),
         }
     }
 }
@@ -135,8 +139,9 @@ impl Dice {
             rate: if self.one_in(2) { Some(self.size(19, 22)) } else { None },
             limit: None,
             idle_timeout: self.one_in(3).then(|| self.millis(200, 20_000)),
-            dial: Dial::Accept,
+            dials: vec![Dial::Accept; self.pick(&[1, 1, 2, 4])],
             tls: Ok(()),
+            cuts_tls: false,
             lookups: Vec::new(),
             lookup_latency: Latency::millis(1, 20),
             profile: LinkProfile::default(),
@@ -144,13 +149,17 @@ impl Dice {
         if faults {
             profile.stall_at = self.one_in(4).then(|| self.size(8, 20));
             profile.reset_at = self.one_in(3).then(|| self.size(8, 20));
-            plan.dial = match self.between(0, 9) {
-                0 => Dial::Silent,
-                1 => Dial::Fail(LinkError::Refused),
-                2 => Dial::Fail(LinkError::Unreachable),
-                3 => Dial::Fail(LinkError::TimedOut),
-                _ => Dial::Accept,
-            };
+            for dial in &mut plan.dials {
+                *dial = match self.between(0, 9) {
+                    0 => Dial::Silent,
+                    1 => Dial::Fail(LinkError::Refused),
+                    2 => Dial::Fail(LinkError::Unreachable),
+                    3 => Dial::Fail(LinkError::TimedOut),
+                    _ => Dial::Accept,
+                };
+            }
+            plan.cuts_tls = self.one_in(4);
+            profile.up_rate = self.one_in(4).then(|| self.size(10, 16));
             if self.one_in(6) {
                 plan.tls = Err(self.pick(&[TlsError::UnknownIssuer, TlsError::Expired, TlsError::Protocol]));
             }
@@ -173,6 +182,7 @@ impl Dice {
         if faults {
             for source in &mut sources {
                 source.behaviour = self.behaviour(checksum, len);
+                self.add_fields(&mut source.behaviour.headers);
             }
             if sources.len() > 1 && self.one_in(4) {
                 // A mirror of something else; of the same length nobody could tell without a digest.
@@ -198,9 +208,32 @@ impl Dice {
             options = options.max_connections(self.between(1, 4) as usize);
         }
         if self.one_in(3) {
-            options = options.filename("same.bin");
+            options = options.filename(self.pick(&["same.bin", "same.bin", "SAME.bin", &LONG_NAME]));
+        }
+        if self.one_in(3) {
+            options = self.secretive(options, number);
         }
         DownloadPlan { sources, options, checksum }
+    }
+
+    /// With what nobody but the origin may see.
+    fn secretive(&mut self, options: DownloadOptions, number: u64) -> DownloadOptions {
+        let secret = format!("{SECRET}{number}");
+        match self.between(0, 2) {
+            0 => options.header("Authorization", format!("Bearer {secret}")),
+            1 => options.header("X-Api-Key", secret),
+            _ => options.cookies(vec![format!("session={secret}")]),
+        }
+    }
+
+    /// Fields of a head that are many, long, or say that the body is coded although nobody asked for that.
+    fn add_fields(&mut self, headers: &mut Vec<(String, String)>) {
+        match self.between(0, 15) {
+            0 => headers.push(("Content-Encoding".to_owned(), "gzip".to_owned())),
+            1 => headers.push(("X-Long".to_owned(), "x".repeat(self.size(10, 17) as usize))),
+            2 => headers.extend((0..self.size(3, 9)).map(|field| (format!("X-{field}"), "x".to_owned()))),
+            _ => {}
+        }
     }
 
     fn source(&mut self, number: u64, mirror: u64, hosts: usize, content: &Content) -> SourcePlan {
@@ -252,18 +285,26 @@ impl Dice {
             behaviour.cut = Some(Cut { answers: self.between(1, 8), after: self.between(0, len), end });
         }
         if self.one_in(4) {
-            behaviour.interim = self.pick(&[vec![100], vec![102, 103], vec![103; 9]]);
+            behaviour.interim = self.pick(&[vec![100], vec![102, 103], vec![103; 9], vec![100; 600]]);
         }
         behaviour.first = (0..self.0.below(4)).map(|_| self.refusal()).collect();
         if self.one_in(8) {
             behaviour.always = Some(self.refusal());
+        }
+        if self.one_in(8) {
+            let at = gosh_dl_core::base::Instant::ZERO + self.millis(10, 5000);
+            behaviour.expires = Some((at, self.pick(&[403, 410])));
         }
         if checksum && self.one_in(6) {
             let first = self.between(0, 5);
             behaviour.pages = first..first + self.between(1, 3);
         }
         behaviour.delay = self.pick(&[Duration::ZERO, Duration::from_millis(30), Duration::from_secs(2)]);
-        behaviour.rate = if self.one_in(3) { Some(self.size(15, 20)) } else { None };
+        behaviour.rate = match self.between(0, 11) {
+            0 => Some(self.between(1, 100)),
+            1..=4 => Some(self.size(15, 20)),
+            _ => None,
+        };
         behaviour.after = self.pick(&[
             AfterReply::KeepAlive,
             AfterReply::KeepAlive,
@@ -320,6 +361,11 @@ impl Dice {
         for _ in 0..self.0.below(8) {
             acts.push((self.after(), self.command(downloads.len() as u64)));
         }
+        for later in 1..downloads.len() {
+            if self.one_in(4) {
+                acts.push((self.after(), Act::Add(later)));
+            }
+        }
         for _ in 0..if faults.network { self.0.below(5) } else { 0 } {
             let host = self.0.below(hosts as u64) as usize;
             let end = self.pick(&[LinkError::Reset, LinkError::Eof, LinkError::TimedOut, LinkError::Io]);
@@ -330,11 +376,14 @@ impl Dice {
                 end
             };
             let jump = self.between(0, 800 * 24 * 3_600_000) as i64 - 400 * 24 * 3_600_000;
-            let act = self.pick(&[Act::Disconnect(host, end), Act::Disconnect(host, end), Act::Jump(jump)]);
+            let asleep = Act::Suspend(self.millis(1000, 9 * 3_600_000), self.one_in(2));
+            let cut = Act::Disconnect(host, end);
+            let act = self.pick(&[cut.clone(), cut, Act::Jump(jump), asleep, Act::Move(host)]);
             acts.push((self.after(), act));
         }
         for _ in 0..if faults.storage { self.between(1, 5) } else { 0 } {
-            acts.push((self.after(), self.storage_fault()));
+            let act = if self.one_in(3) { self.meddling(downloads) } else { self.storage_fault() };
+            acts.push((self.after(), act));
         }
         for _ in 0..if faults.crashes { self.between(1, 6) } else { 0 } {
             let mode = self.pick(&[CrashMode::Kill, CrashMode::PowerCut, CrashMode::Torn]);
@@ -373,6 +422,12 @@ impl Dice {
         }
     }
 
+    /// That a file was changed in place nobody can tell: a digest is taken of what is in memory.
+    fn meddling(&mut self, downloads: &[DownloadPlan]) -> Act {
+        let which = self.0.below(downloads.len() as u64) as usize;
+        Act::Meddle(which, self.pick(&[Meddling::Remove, Meddling::Replace]))
+    }
+
     fn storage_fault(&mut self) -> Act {
         let classes = [
             OpClass::OpenDir,
@@ -389,11 +444,23 @@ impl Dice {
             OpClass::Rename,
             OpClass::Remove,
         ];
-        let kinds = [DiskErrorKind::Io, DiskErrorKind::Full, DiskErrorKind::PermissionDenied];
+        let kinds = [
+            DiskErrorKind::Io,
+            DiskErrorKind::Full,
+            DiskErrorKind::PermissionDenied,
+            DiskErrorKind::ReadOnly,
+            DiskErrorKind::TooManyFiles,
+        ];
+        let errors = [
+            StoreError::Full,
+            StoreError::Io("broken".to_owned()),
+            StoreError::InUse,
+            StoreError::Corrupt("broken".to_owned()),
+        ];
         match self.between(0, 9) {
             0 => Act::DiskFull(self.size(10, 20)),
-            1 => Act::StoreFault(self.0.below(6), self.between(1, 3), StoreError::Full),
-            2 => Act::StoreFault(self.0.below(6), self.between(1, 3), StoreError::Io("broken".to_owned())),
+            1 => Act::StoreFault(self.0.below(6), self.between(1, 3), self.pick(&errors)),
+            2 => Act::ReadOnly,
             3 => Act::HealStorage,
             _ => {
                 let skip = self.0.below(12);
@@ -402,6 +469,9 @@ impl Dice {
         }
     }
 }
+
+/// As long as a name may be, in letters of two bytes.
+static LONG_NAME: LazyLock<String> = LazyLock::new(|| format!("{}.bin", "\u{e4}".repeat(125)));
 
 fn version(number: u32, since: Since, content: Content) -> Version {
     Version {

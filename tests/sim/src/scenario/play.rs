@@ -1,5 +1,6 @@
 //! Machine: plays a scenario: the acts, then everything is healed, and then every download has to end well.
 
+use super::fate::address;
 use super::{Act, After, DownloadPlan, HostPlan, Scenario, SourcePlan};
 use crate::behaviour::{Behaviour, Resource};
 use crate::image::CrashMode;
@@ -11,6 +12,8 @@ use gosh_dl_core::base::disk::HashAlgorithm;
 use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{ConflictPolicy, DownloadId, ExpectedChecksum};
 use gosh_dl_core::engine::DownloadState;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What came of a scenario.
@@ -26,6 +29,8 @@ pub struct Outcome {
     pub steps: u64,
     /// How much virtual time passed.
     pub time: Duration,
+    /// How often which fault was met.
+    pub faults: BTreeMap<&'static str, u64>,
 }
 
 /// Plays a scenario to its end, or until a rule is broken. A panic in the engine is a broken rule too.
@@ -37,7 +42,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
 pub fn run_keeping(scenario: &Scenario, actions: usize) -> Outcome {
     let mut world = World::with_config(scenario.seed, scenario.config.clone());
     world.trace.kept = actions;
-    let played = catch_unwind(AssertUnwindSafe(|| Player::new(scenario, &mut world).play()));
+    let mut player = Player::new(scenario, &mut world);
+    let played = catch_unwind(AssertUnwindSafe(|| player.play()));
+    let faults = player.faults();
     let violation = match played {
         Ok(result) => result.err(),
         Err(panic) => Some(violation_of(panic.as_ref())),
@@ -48,12 +55,15 @@ pub fn run_keeping(scenario: &Scenario, actions: usize) -> Outcome {
         trace_hash: world.trace_hash(),
         steps: world.steps(),
         time: world.now() - Instant::ZERO,
+        faults,
     }
 }
 
 /// The same scenario with one more crash, before the given step.
 pub fn crash_at(scenario: &Scenario, step: u64, mode: CrashMode) -> Scenario {
-    Scenario { crash: Some((step, mode)), ..scenario.clone() }
+    let mut scenario = scenario.clone();
+    scenario.crashes.push((step, mode));
+    scenario
 }
 
 /// The scenario that these bytes choose: a seed, a step to crash before, and how.
@@ -90,24 +100,27 @@ fn intern(rule: &str) -> &'static str {
     String::leak(rule.to_owned())
 }
 
-struct Player<'a> {
-    scenario: &'a Scenario,
-    world: &'a mut World,
+pub(super) struct Player<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) world: &'a mut World,
     /// `None` where it was not added, or is cancelled.
-    ids: Vec<Option<DownloadId>>,
+    pub(super) ids: Vec<Option<DownloadId>>,
     /// Cancelled without their files, so that these stay.
     left_behind: bool,
-    cut: bool,
+    /// How many of the crashes before given steps have come.
+    crashes: usize,
+    /// How often what fate does was done.
+    pub(super) fates: BTreeMap<&'static str, u64>,
 }
 
 type Played = Result<(), Violation>;
 
 impl<'a> Player<'a> {
     fn new(scenario: &'a Scenario, world: &'a mut World) -> Self {
-        Self { scenario, world, ids: Vec::new(), left_behind: false, cut: false }
+        Self { scenario, world, ids: Vec::new(), left_behind: false, crashes: 0, fates: BTreeMap::new() }
     }
 
-    fn play(mut self) -> Played {
+    fn play(&mut self) -> Played {
         self.build();
         for (after, act) in &self.scenario.acts {
             match after {
@@ -127,38 +140,43 @@ impl<'a> Player<'a> {
         for plan in &self.scenario.hosts {
             self.set_up(plan);
         }
+        self.world.disk.folds_case = self.scenario.folds_case;
         for name in &self.scenario.aliens {
             self.world.disk.put(World::DIR, name, ALIEN);
         }
         self.world.disk.latency = self.scenario.disk_latency;
         self.world.store.latency = self.scenario.store_latency;
-        for plan in &self.scenario.downloads {
+        for (place, plan) in self.scenario.downloads.iter().enumerate() {
             for source in &plan.sources {
                 self.serve(source, source.behaviour.clone(), false);
             }
-            let id = self.add(plan);
+            let later = self.scenario.acts.iter().any(|(_, act)| *act == Act::Add(place));
+            let id = if later { None } else { self.add(plan) };
             self.ids.push(id);
         }
     }
 
     fn set_up(&mut self, plan: &HostPlan) {
-        let host = self.world.host(&plan.name);
+        let [.., number] =
+            self.scenario.hosts.iter().position(|host| host.name == plan.name).unwrap_or(0).to_be_bytes();
+        let addresses: Vec<IpAddr> =
+            (1..).map(|place| address(number, place)).take(plan.dials.len()).collect();
+        let host = self.world.addresses(&plan.name, &addresses);
+        host.dials.extend(addresses.iter().copied().zip(plan.dials.iter().copied()));
         host.profile = plan.profile.clone();
         host.rate = plan.rate;
         host.idle_timeout = plan.idle_timeout;
-        host.tls = plan.tls;
+        (host.tls, host.cuts_tls) = (plan.tls, plan.cuts_tls);
         if let Some((connections, over)) = plan.limit {
             (host.max_connections, host.over_limit) = (connections, over);
         }
-        let address = self.world.network.address_of(&plan.name);
-        self.world.host(&plan.name).dial_all(plan.dial, address.as_slice());
         for failure in &plan.lookups {
             self.world.names.once(&plan.name, Err(*failure));
         }
         self.world.names.delay(&plan.name, plan.lookup_latency);
     }
 
-    fn host_name(&self, host: usize) -> &'a str {
+    pub(super) fn host_name(&self, host: usize) -> &'a str {
         self.scenario.hosts.get(host).map_or("nowhere.example", |plan| &plan.name)
     }
 
@@ -204,7 +222,7 @@ impl<'a> Player<'a> {
     fn wait(&mut self, limit: Duration, mut done: impl FnMut(&mut World) -> bool) -> bool {
         let end = self.world.now() + limit;
         loop {
-            let crash = self.scenario.crash.filter(|_| !self.cut);
+            let crash = self.scenario.crashes.get(self.crashes).copied();
             let ended = self.world.run_until(
                 |world| {
                     let crash = crash.is_some_and(|(step, _)| world.steps() >= step);
@@ -221,7 +239,7 @@ impl<'a> Player<'a> {
             self.world.check(bounded);
             match crash.filter(|(step, _)| self.world.steps() >= *step) {
                 Some((_, mode)) => {
-                    self.cut = true;
+                    self.crashes += 1;
                     self.crash(mode, Duration::ZERO);
                 }
                 None => return ended,
@@ -234,17 +252,21 @@ impl<'a> Player<'a> {
         self.wait(Duration::from_secs(600), |world| world.steps() >= end)
     }
 
-    fn crash(&mut self, mode: CrashMode, down: Duration) {
+    pub(super) fn crash(&mut self, mode: CrashMode, down: Duration) {
         if !self.world.is_running() {
             return;
         }
+        self.meet(match mode {
+            CrashMode::Kill => "killed",
+            CrashMode::PowerCut | CrashMode::Torn => "without power",
+        });
         self.world.crash(mode);
         self.world.run_for(down);
         self.start();
     }
 
     /// A download that was never acknowledged may be gone; one that was is there.
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         let known: Vec<bool> =
             self.ids.iter().map(|id| id.is_some_and(|id| self.world.is_acknowledged(id))).collect();
         self.world.restart();
@@ -277,6 +299,12 @@ impl<'a> Player<'a> {
                     *id = None;
                 }
             }
+            Act::Add(which) => {
+                if let Some(plan) = self.scenario.downloads.get(*which).filter(|_| self.ids[*which].is_none())
+                {
+                    self.ids[*which] = self.add(plan);
+                }
+            }
             Act::GlobalLimit(limit) => {
                 let config = self.world.config.clone().global_download_limit(*limit);
                 let _ = self.world.set_config(config);
@@ -289,37 +317,13 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn fate(&mut self, act: &Act) {
-        match act {
-            Act::Jump(millis) => self.world.jump_wall_clock(*millis),
-            Act::Disconnect(host, end) => {
-                let name = self.host_name(*host);
-                self.world.end_connections(name, *end);
-            }
-            Act::DiskFault(class, skip, times, kind) => self.world.disk.fail(*class, *skip, *times, *kind),
-            Act::DiskFull(room) => {
-                self.world.disk.capacity = Some(self.world.disk.bytes_in_use() + room);
-            }
-            Act::StoreFault(skip, times, error) => self.world.store.fail(*skip, *times, error.clone()),
-            Act::Crash(mode, down) => self.crash(*mode, *down),
-            Act::Restart => {
-                self.shut_down();
-                self.start();
-            }
-            _ => {
-                self.world.disk.heal();
-                self.world.store.heal();
-            }
-        }
-    }
-
     fn with(&mut self, which: usize, command: impl FnOnce(&mut World, DownloadId)) {
         if let Some(id) = self.ids.get(which).copied().flatten() {
             command(self.world, id);
         }
     }
 
-    fn shut_down(&mut self) {
+    pub(super) fn shut_down(&mut self) {
         let gone = self.world.shutdown(SHUTDOWN_LIMIT);
         let checked =
             if gone { Ok(()) } else { Err(broken("shutdown is bounded", &format!("{SHUTDOWN_LIMIT:?}"))) };
@@ -331,14 +335,19 @@ impl<'a> Player<'a> {
         self.world.disk.heal();
         self.world.store.heal();
         for plan in &self.scenario.hosts {
-            let address = self.world.network.address_of(&plan.name);
+            let addresses = self.world.network.addresses_of(&plan.name);
             let host = self.world.host(&plan.name);
             (host.profile.stall_at, host.profile.reset_at) = (None, None);
-            (host.tls, host.max_connections) = (Ok(()), usize::MAX);
-            host.dial_all(Dial::Accept, address.as_slice());
+            (host.tls, host.cuts_tls, host.max_connections) = (Ok(()), false, usize::MAX);
+            host.dial_all(Dial::Accept, &addresses);
             self.world.names.delay(&plan.name, crate::agenda::Latency::millis(1, 20));
-            if plan.limit.is_some() {
-                // Connections that were too many stay so for as long as they live. A plain end would end a body that
+            let drips = |source: &SourcePlan| {
+                source.behaviour.rate.is_some_and(|rate| rate < DRIP)
+                    && self.host_name(source.host) == plan.name
+            };
+            let drips = self.scenario.downloads.iter().flat_map(|plan| &plan.sources).any(drips);
+            if plan.limit.is_some() || drips {
+                // Connections that were too many stay so for as long as they live, and so do those that drip. A plain end would end a body that
                 // lasts as long as its connection, which nobody could tell from the whole.
                 self.world.end_connections(&plan.name, LinkError::Reset);
             }
@@ -423,16 +432,15 @@ impl<'a> Player<'a> {
                 return Err(broken("every download has a file of its own", name));
             }
         }
-        let storage_failed = self
-            .scenario
-            .acts
-            .iter()
-            .any(|(_, act)| matches!(act, Act::DiskFault(..) | Act::DiskFull(_) | Act::StoreFault(..)));
-        let crashes = self.cut || self.scenario.acts.iter().any(|(_, act)| matches!(act, Act::Crash(..)));
+        let storage_failed = self.scenario.acts.iter().any(|(_, act)| {
+            matches!(act, Act::DiskFault(..) | Act::DiskFull(_) | Act::StoreFault(..) | Act::ReadOnly)
+        });
+        let crashes =
+            self.crashes > 0 || self.scenario.acts.iter().any(|(_, act)| matches!(act, Act::Crash(..)));
         for name in self.world.disk.names(World::DIR) {
             let alien = self.scenario.aliens.contains(&name);
             let known = alien || finished.contains(&name);
-            if !known && !self.left_behind && !storage_failed && !crashes {
+            if !known && !self.left_behind && !self.has_met("meddled with") && !storage_failed && !crashes {
                 return Err(broken("nothing but finished files is left", &name));
             }
         }
@@ -476,8 +484,11 @@ fn at_rest(world: &mut World, id: DownloadId) -> bool {
     world.status(id).is_none_or(|status| status.state.is_finished() || status.state == DownloadState::Paused)
 }
 
+/// Fewer bytes a second are dripping, and not waited for in the end.
+const DRIP: u64 = 1000;
+
 /// What files of other programs hold.
-const ALIEN: &[u8] = b"not yours";
+pub(super) const ALIEN: &[u8] = b"not yours";
 
 /// The engine promises thirty seconds at most; a slow store may be in the middle of a commit.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(40);

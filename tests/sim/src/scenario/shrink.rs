@@ -53,7 +53,7 @@ fn candidates(from: &Scenario) -> Vec<Scenario> {
     for place in 0..from.acts.len() {
         with(&|next| _ = next.acts.remove(place));
     }
-    with(&|next| next.aliens.clear());
+    with(&|next| (next.aliens, next.folds_case) = (Vec::new(), false));
     with(&|next| next.config = EngineConfig::new());
     for place in 0..from.downloads.len() {
         with(&|next| next.downloads[place].sources.truncate(1));
@@ -68,7 +68,7 @@ fn candidates(from: &Scenario) -> Vec<Scenario> {
     }
     for place in 0..from.hosts.len() {
         with(&|next| next.hosts[place].profile = LinkProfile::default());
-        with(&|next| next.hosts[place].dial = Dial::Accept);
+        with(&|next| next.hosts[place].dials = vec![Dial::Accept]);
         with(&|next| next.hosts[place].lookups.clear());
         with(&|next| (next.hosts[place].limit, next.hosts[place].idle_timeout) = (None, None));
     }
