@@ -94,6 +94,11 @@ pub enum DiskOp {
         /// The length in bytes.
         len: u64,
     },
+    /// Lets those who may read the file execute it, too, where the system knows of that. → [`DiskOk::Done`]
+    SetExecutable {
+        /// The file.
+        file: FileKey,
+    },
     /// Writes all of `data` at `offset`, in one vectored write where the platform has it. → [`DiskOk::Done`]
     Write {
         /// The file.

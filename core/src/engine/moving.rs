@@ -193,5 +193,5 @@ fn has_files(kind: &Kind) -> bool {
 
 fn item_of(part: &crate::download::target::Part) -> Option<Item> {
     let names = vec![part.final_name.clone()];
-    Some(Item { number: 0, folder: Vec::new(), names, identity: part.identity? })
+    Some(Item { number: 0, folder: Vec::new(), names, identity: part.identity?, executable: false })
 }

@@ -255,6 +255,7 @@ impl State {
             }
             DiskOp::Allocate { file: key, .. }
             | DiskOp::SetLen { file: key, .. }
+            | DiskOp::SetExecutable { file: key }
             | DiskOp::Write { file: key, .. }
             | DiskOp::Read { file: key, .. }
             | DiskOp::HashSpans { file: key, .. }

@@ -37,6 +37,7 @@ impl Job {
             DiskOp::Stat { name, .. } => named.dir()?.stat(&name).map(DiskOk::Found).map_err(lift),
             DiskOp::Open { name, mode, .. } => named.open(shared, &name, mode),
             DiskOp::Allocate { len, mode, .. } => named.allocate(len, mode),
+            DiskOp::SetExecutable { .. } => done(platform::set_executable(named.file()?)),
             DiskOp::SetLen { len, .. } => done(named.file()?.set_len(len)),
             DiskOp::Write { offset, data, .. } => done(platform::write_all_at(named.file()?, offset, &data)),
             DiskOp::Read { offset, len, .. } => named.read(offset, len),

@@ -101,6 +101,11 @@ fn from_metadata(metadata: &Metadata) -> FileStat {
     file_stat(0, 0, metadata.len(), metadata.is_file())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the same face as on Unix, where it can fail")]
+pub(super) fn set_executable(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
 pub(super) fn medium(_file: &File) -> Medium {
     Medium::Remote
 }

@@ -246,6 +246,17 @@ fn an_absurd_length_is_too_large() {
 }
 
 #[test]
+fn whoever_may_read_a_file_may_execute_it_then() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut fixture = Fixture::new();
+    fixture.create("a");
+    let path = fixture.path("a");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    fixture.run(DiskOp::SetExecutable { file: FILE }).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
+}
+
+#[test]
 fn renaming_replaces_only_where_asked() {
     let mut fixture = Fixture::new();
     std::fs::write(fixture.path("a"), b"a").unwrap();
@@ -439,6 +450,7 @@ fn the_portable_files_do_the_same() {
     let handle = portable::Dir::at(dir.path()).unwrap();
     let file = handle.open(&name("a"), OpenMode::CreateNew).unwrap();
     assert!(handle.open(&name("a"), OpenMode::CreateNew).is_err());
+    portable::set_executable(&file).unwrap();
     portable::write_all_at(&file, 3, &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")]).unwrap();
     let mut read = [9; 8];
     assert_eq!(portable::read_at(&file, 2, &mut read).unwrap(), 4);

@@ -125,6 +125,12 @@ fn from_stat(stat: &rustix::fs::Stat) -> FileStat {
     file_stat(stat.st_dev as u64, stat.st_ino as u64, u64::try_from(stat.st_size).unwrap_or(0), regular)
 }
 
+/// Whoever may read it may execute it.
+pub(super) fn set_executable(file: &File) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(file)?.st_mode).as_raw_mode();
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode | (mode & 0o444) >> 2))?)
+}
+
 /// What the file system is.
 #[cfg(target_os = "linux")]
 pub(super) fn medium(file: &File) -> Medium {

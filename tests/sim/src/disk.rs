@@ -26,7 +26,7 @@ pub enum OpClass {
     Stat,
     /// `Open`.
     Open,
-    /// `Allocate` and `SetLen`.
+    /// `Allocate`, `SetLen` and `SetExecutable`.
     Resize,
     /// `Write` and `WriteHashed`.
     Write,
@@ -57,6 +57,8 @@ pub struct Disk {
     /// Names that went from one directory to another, while only the running system knows: such a change is durable at
     /// both ends or at none.
     moves: Vec<[(PathBuf, u64); 2]>,
+    /// Files that may be executed.
+    executable: BTreeSet<u64>,
     /// Directories that are file systems of their own.
     mounts: BTreeSet<PathBuf>,
     next_inode: u64,
@@ -128,6 +130,7 @@ impl Disk {
             folders: BTreeMap::new(),
             made: BTreeSet::new(),
             moves: Vec::new(),
+            executable: BTreeSet::new(),
             mounts: BTreeSet::new(),
             next_inode: 1,
             dirs: BTreeMap::new(),
@@ -301,6 +304,11 @@ impl Disk {
         let path = dir.as_ref().join(name);
         self.folder(&path);
         self.made.insert(path);
+    }
+
+    /// Whether a file may be executed.
+    pub fn is_executable(&self, dir: impl AsRef<Path>, name: &str) -> bool {
+        self.entry(dir.as_ref(), name).is_some_and(|entry| self.executable.contains(&entry.inode()))
     }
 
     /// From now on a directory is a file system of its own, with all that is below it.

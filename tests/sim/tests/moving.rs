@@ -107,7 +107,7 @@ fn file(index: usize) -> Vec<u8> {
 fn metainfo() -> Metainfo {
     let files = FILES.iter().map(|(path, len)| {
         let path = path.iter().map(ToString::to_string).collect();
-        NewFile { path, len: *len, executable: false, hidden: false, pad: false }
+        NewFile { path, len: *len, executable: *len == 120_000, hidden: true, pad: false }
     });
     let mut torrent = NewTorrent::folder("album", files.collect());
     torrent.piece_len = Some(PIECE as u32);
@@ -198,6 +198,9 @@ fn assert_all_in(world: &World, node: NodeId, dir: &str, why: &str) {
     let parts = format!(".{}.parts", metainfo().info_hash());
     assert!(found.remove(&parts).is_some(), "{why}: the parts of pieces that others have");
     assert!(found == album(&[0, 1, 2]), "{why}: {:?}", found.keys());
+    let is_executable =
+        |path: &str, name| world.station(node).disk.is_executable(format!("{dir}/{path}"), name);
+    assert!(is_executable("album/a/b", "three") && !is_executable("album/a", "one"), "{why}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(super) enum Carry {
     OpenCopy(usize),
     Read(Copying),
     Write(Copying),
+    Execute(Copying),
     SyncCopy(Copying),
     /// The copy gets its name.
     Name(usize),
@@ -62,6 +63,7 @@ impl Move {
             Carry::Read(Copying { done: offset, .. }) => {
                 self.emit(DiskOp::Read { file: self.original(), offset, len: COPIED_AT_ONCE });
             }
+            Carry::Execute(_) => self.emit(DiskOp::SetExecutable { file: self.copy() }),
             Carry::SyncCopy(_) => self.emit(DiskOp::Sync { file: self.copy() }),
             // It was asked for when there was something to write.
             Carry::Write(_) => {}
@@ -102,6 +104,8 @@ impl Move {
             (Carry::Rename(name) | Carry::Name(name), Err(error)) if error.kind == DiskErrorKind::Exists => {
                 self.turn_back(DownloadError::Exists { path: self.path(name) });
             }
+            // Some file systems know nothing of this.
+            (Carry::Execute(copying), Err(_)) => self.step = Step::Carry(Carry::SyncCopy(copying)),
             (_, Err(error)) => {
                 self.close_copying();
                 self.turn_back_for(action_of(carry), error);
@@ -118,9 +122,10 @@ impl Move {
             (Carry::OpenCopy(name), DiskOk::Opened { stat, .. }) => {
                 Carry::Read(Copying { name, identity: stat.identity, done: 0 })
             }
-            (Carry::Read(copying), DiskOk::Data(data)) if data.is_empty() => Carry::SyncCopy(copying),
+            (Carry::Read(copying), DiskOk::Data(data)) if data.is_empty() => self.after_last_byte(copying),
             (Carry::Read(copying), DiskOk::Data(data)) => return self.write(copying, data),
             (Carry::Write(copying), _) => Carry::Read(copying),
+            (Carry::Execute(copying), _) => Carry::SyncCopy(copying),
             (Carry::SyncCopy(Copying { name, identity, .. }), _) => {
                 self.close_copying();
                 self.file += 2;
@@ -139,6 +144,11 @@ impl Move {
         self.step = Step::Carry(next);
     }
 
+    fn after_last_byte(&self, copying: Copying) -> Carry {
+        let executable = self.plan.items.get(self.at).is_some_and(|item| item.executable);
+        if executable { Carry::Execute(copying) } else { Carry::SyncCopy(copying) }
+    }
+
     fn write(&mut self, copying: Copying, data: Bytes) {
         let (file, offset) = (self.copy(), copying.done);
         let done = offset.saturating_add(data.len() as u64);
@@ -150,7 +160,7 @@ impl Move {
     pub(super) fn close_copying(&mut self) {
         let open = match self.step {
             Step::Carry(Carry::OpenCopy(_)) => 1,
-            Step::Carry(Carry::Read(_) | Carry::Write(_) | Carry::SyncCopy(_)) => 2,
+            Step::Carry(Carry::Read(_) | Carry::Write(_) | Carry::Execute(_) | Carry::SyncCopy(_)) => 2,
             _ => 0,
         };
         let files = [self.original(), self.copy()];
@@ -172,7 +182,7 @@ const fn action_of(carry: Carry) -> DiskAction {
         Carry::Rename(_) | Carry::Name(_) => DiskAction::Rename,
         Carry::OpenCopy(_) => DiskAction::Create,
         Carry::Read(_) => DiskAction::Read,
-        Carry::Write(_) => DiskAction::Write,
+        Carry::Write(_) | Carry::Execute(_) => DiskAction::Write,
         Carry::SyncCopy(_) => DiskAction::Sync,
     }
 }

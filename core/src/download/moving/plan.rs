@@ -48,6 +48,8 @@ pub struct Item {
     pub names: Vec<FileName>,
     /// Which file it is.
     pub identity: FileIdentity,
+    /// Whether a copy may be executed.
+    pub executable: bool,
 }
 
 /// What the store keeps of a move.

@@ -61,7 +61,9 @@ impl Layout {
     pub fn new(metainfo: &Metainfo) -> Self {
         let files = metainfo.files();
         let begin = |index: usize| {
-            let pad = if files.is_pad(index) { Begin::PAD } else { 0 };
+            // A link that somebody else chose is not made: it could lead anywhere, and what is written later through it.
+            let is_on_disk = !files.is_pad(index) && !files.is_symlink(index);
+            let pad = if is_on_disk { 0 } else { Begin::PAD };
             Begin(files.range(index).start | pad)
         };
         Self { grid: metainfo.grid(), begins: (0..files.len()).map(begin).collect() }

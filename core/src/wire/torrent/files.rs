@@ -73,6 +73,11 @@ impl<'a> Files<'a> {
         self.table.begins.get(index).is_some_and(|entry| entry.attributes().has(Attributes::PAD))
     }
 
+    /// Whether a file is a symbolic link (BEP 47), which has no content.
+    pub fn is_symlink(self, index: usize) -> bool {
+        self.table.begins.get(index).is_some_and(|entry| entry.attributes().has(Attributes::SYMLINK))
+    }
+
     /// The number of the file that has the byte at this place in the whole; `None` beyond the end.
     pub fn at(self, offset: u64) -> Option<usize> {
         let behind = self.table.begins.partition_point(|entry| entry.begin() <= offset);

@@ -264,6 +264,10 @@ impl Disk {
     fn perform_file(&mut self, work: Work) -> DiskResult {
         let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.bytes_in_use()));
         let barrier = work.barrier;
+        if matches!(work.op, DiskOp::SetExecutable { .. }) {
+            self.executable.extend(work.inode);
+            return Ok(DiskOk::Done);
+        }
         let file = self.file(&work).ok_or(DiskErrorKind::Io)?;
         let (mut written, mut read) = (0, 0);
         let result = match work.op {
@@ -392,7 +396,7 @@ pub(super) fn class(op: &DiskOp) -> Option<OpClass> {
         DiskOp::OpenDir { .. } | DiskOp::OpenSubdir { .. } => OpClass::OpenDir,
         DiskOp::Stat { .. } => OpClass::Stat,
         DiskOp::Open { .. } => OpClass::Open,
-        DiskOp::Allocate { .. } | DiskOp::SetLen { .. } => OpClass::Resize,
+        DiskOp::Allocate { .. } | DiskOp::SetLen { .. } | DiskOp::SetExecutable { .. } => OpClass::Resize,
         DiskOp::Write { .. } | DiskOp::WriteHashed { .. } => OpClass::Write,
         DiskOp::Read { .. } => OpClass::Read,
         DiskOp::Hash { .. } | DiskOp::HashSpans { .. } => OpClass::Hash,
@@ -407,6 +411,7 @@ fn file_key(op: &DiskOp) -> Option<FileKey> {
     match op {
         DiskOp::Allocate { file, .. }
         | DiskOp::SetLen { file, .. }
+        | DiskOp::SetExecutable { file }
         | DiskOp::Write { file, .. }
         | DiskOp::WriteHashed { file, .. }
         | DiskOp::HashSpans { file, .. }

@@ -88,16 +88,39 @@ impl TorrentFiles {
             Place::There { len: actual, .. } if actual != len => {
                 self.submit(Job { slot, op: JobOp::SetLen(len), then: Then::Prepared });
             }
-            Place::There { .. } => {
-                let step = match self.syncs.request(Node::File(file)) {
-                    Some(ticket) => Step::Sync(ticket),
-                    None => Step::Naming,
-                };
-                self.finishing.insert(file, step.clone());
-                if step == Step::Naming {
-                    self.give_name(file);
-                }
+            Place::There { .. } if self.is_executable(file) => {
+                self.submit(Job { slot, op: JobOp::SetExecutable, then: Then::Executable });
             }
+            Place::There { .. } => self.sync_whole(file),
+        }
+    }
+
+    /// BEP 47: whether it may be executed.
+    fn is_executable(&self, file: u32) -> bool {
+        self.plan.metainfo.files().get(file as usize).is_some_and(|file| file.executable)
+    }
+
+    pub(super) fn on_executable(&mut self, file: u32, result: &DiskResult) {
+        if let Err(error) = result {
+            // The content is what was asked for; some file systems know nothing of this.
+            tracing::debug!(%error, "a file cannot be made executable");
+        }
+        if self.is_incomplete(file) {
+            self.finishing.remove(&file);
+        } else if self.finishing.contains_key(&file) {
+            self.syncs.dirty(Node::File(file));
+            self.sync_whole(file);
+        }
+    }
+
+    fn sync_whole(&mut self, file: u32) {
+        let step = match self.syncs.request(Node::File(file)) {
+            Some(ticket) => Step::Sync(ticket),
+            None => Step::Naming,
+        };
+        self.finishing.insert(file, step.clone());
+        if step == Step::Naming {
+            self.give_name(file);
         }
     }
 

@@ -59,6 +59,7 @@ pub(super) enum JobOp {
     HashSpans(Vec<FileRange>),
     Sync,
     SetLen(u64),
+    SetExecutable,
     /// Nothing: it is enough that it is open.
     Touch,
 }
@@ -79,6 +80,7 @@ impl JobOp {
             Self::HashSpans(spans) => DiskOp::HashSpans { file, algorithm, spans },
             Self::Sync => DiskOp::Sync { file },
             Self::SetLen(len) => DiskOp::SetLen { file, len },
+            Self::SetExecutable => DiskOp::SetExecutable { file },
             Self::Touch => return None,
         })
     }

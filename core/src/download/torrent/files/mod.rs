@@ -160,6 +160,7 @@ enum Then {
     Serve { token: u64, index: usize },
     Synced,
     Prepared,
+    Executable,
     Bringing { file: u32, piece: u32 },
     Brought { file: u32, piece: u32 },
 }
@@ -518,6 +519,7 @@ impl TorrentFiles {
             Then::ReadPart { id, index } => self.on_part_read(id, index, result),
             Then::Synced => self.on_synced(Node::File(of), result),
             Then::Prepared => self.on_prepared(of, result),
+            Then::Executable => self.on_executable(of, &result),
             Then::Bringing { file, piece } => self.on_bringing(file, piece, result),
             Then::Brought { file, piece } => self.on_brought(file, piece, result),
             Then::Serve { .. } => {}

@@ -146,6 +146,7 @@ impl ModelDisk {
             | DiskOp::WriteHashed { file, .. }
             | DiskOp::Allocate { file, .. }
             | DiskOp::SetLen { file, .. }
+            | DiskOp::SetExecutable { file }
             | DiskOp::Read { file, .. }
             | DiskOp::HashSpans { file, .. }
             | DiskOp::Hash { input: HashInput::File { file, .. }, .. }
@@ -274,6 +275,7 @@ impl ModelDisk {
                 write(file, offset, &data, room)?;
                 Ok(DiskOk::Hashed(self.feed(hash, &data.concat(), finish)))
             }
+            DiskOp::SetExecutable { .. } => Ok(DiskOk::Done),
             DiskOp::Allocate { len, .. } | DiskOp::SetLen { len, .. } => {
                 let len = usize::try_from(len).unwrap_or(0);
                 let len = if matches!(op, DiskOp::Allocate { .. }) { len.max(file.now.len()) } else { len };

@@ -18,7 +18,8 @@ impl FilesSaved {
             let mut names =
                 vec![handles::name_in(metainfo, number, true), handles::name_in(metainfo, number, false)];
             names.dedup();
-            Some(Item { number, folder, names, identity: identity? })
+            let executable = metainfo.files().get(number as usize).is_some_and(|file| file.executable);
+            Some(Item { number, folder, names, identity: identity?, executable })
         };
         let files = self.files.iter().chain([&self.parts]).map(|file| file.identity);
         files.enumerate().filter_map(of_number).collect()
