@@ -3,7 +3,9 @@
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, ReadRequest};
 use gosh_dl_core::engine::{Answer, DownloadState, EngineError, ProtocolErrorKind, Token};
-use gosh_dl_sim::{Behaviour, Content, CrashMode, Framing, Ranges, Refusal, Resource, Since, World};
+use gosh_dl_sim::{
+    Behaviour, Content, CrashMode, Cut, End, Framing, Ranges, Refusal, Resource, Since, World,
+};
 
 const FILE: u64 = 64 << 20;
 const KIB: u64 = 1 << 10;
@@ -77,6 +79,15 @@ fn all_connections_help_one_reader() {
     assert!(time < Duration::from_secs(13), "{time:?}");
     let file = world.status(id).expect("it is there").progress;
     assert!(file.completed_size < FILE, "{file:?}");
+}
+
+#[test]
+fn connection_that_falls_silent_before_a_reader_is_replaced() {
+    let cut = Some(Cut { answers: 1, after: 3_000_000, end: End::Stall });
+    let behaviour = Behaviour { cut, rate: Some(1 << 20), ..Behaviour::default() };
+    let (mut world, id) = begin(behaviour, DownloadOptions::new().max_connections(4));
+    let time = read_on(&mut world, id, 1, 0, 4_000_000);
+    assert!(time < Duration::from_secs(10), "{time:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::base::Instant;
 use crate::base::disk::DiskResult;
 use crate::download::reading::{Due, ReadDone, ReadError, ReadRequest};
 use crate::download::target::DiskTag;
+use core::time::Duration;
 
 impl HttpDownload {
     /// Reads what has arrived at a place, or waits for it, and has it fetched first; [`Output::ReadDone`] follows with
@@ -74,11 +75,16 @@ impl HttpDownload {
             return;
         };
         segments.prefer(self.reading.readers().windows(now, 0));
-        let is_late = |at: u64| segments.received().end_of(at).is_none();
-        if !self.reading.waiting().any(is_late) {
+        let late: Vec<u64> =
+            self.reading.waiting().filter(|at| segments.received().end_of(*at).is_none()).collect();
+        if late.is_empty() {
             return;
         }
         segments.make_room(owners);
+        if let Some(key) = self.silent_before(now, &late) {
+            self.close_slot(now, key);
+        }
+        let Some(segments) = &self.segments else { return };
         let leasing = |slot: &Slot| matches!(slot.stage, Stage::Leasing) && !slot.waits(now);
         let coming = self.slots.iter().any(|(_, slot)| leasing(slot));
         let is_full = segments.first_needed().is_some() && self.working(now) >= self.wanted(now);
@@ -91,6 +97,18 @@ impl HttpDownload {
         }
     }
 
+    /// An exchange that has what a reader waits for and sends nothing: somebody else gets it.
+    fn silent_before(&self, now: Instant, late: &[u64]) -> Option<SlotKey> {
+        let segments: &Segments<SlotKey> = self.segments.as_ref()?;
+        let is_silent = |slot: &Slot| {
+            matches!(slot.stage, Stage::Receiving { .. })
+                && now - slot.last_data() >= PATIENCE
+                && slot.pace_at(now, self.rtt).rate == 0
+        };
+        let holds = |key| segments.remaining(key).is_some_and(|rest| late.iter().any(|at| rest.contains(at)));
+        self.slots.iter().find(|(key, slot)| is_silent(slot) && holds(*key)).map(|(key, _)| key)
+    }
+
     /// An exchange that fetches what nobody reads soon: the one that is furthest behind in the file.
     fn least_needed(&self) -> Option<SlotKey> {
         let segments: &Segments<SlotKey> = self.segments.as_ref()?;
@@ -99,3 +117,6 @@ impl HttpDownload {
         can_wait.map(|(key, _)| key).max_by_key(|key| segments.remaining(*key).map(|rest| rest.start))
     }
 }
+
+/// A server that pauses for longer in the middle of an answer has forgotten it, as far as somebody who waits can tell.
+const PATIENCE: Duration = Duration::from_secs(2);
