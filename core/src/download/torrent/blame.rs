@@ -4,7 +4,7 @@
 //! at last they are read once more: whoever sent something else is banned. Peers go by their address, which outlives
 //! a connection.
 
-use super::picker::Evidence;
+use super::picker::{Evidence, Parole};
 use super::web_seeds::SeedKey;
 use super::{PeerKey, Sender, Torrent};
 use crate::base::disk::DiskError;
@@ -24,6 +24,30 @@ pub(super) struct Blame {
     reading: Option<u64>,
     /// Where peers were that left a short while ago.
     left: VecDeque<(PeerKey, IpAddr)>,
+    /// What those have to do who left as suspects, and may come back.
+    paroles: VecDeque<(IpAddr, Parole)>,
+}
+
+impl Blame {
+    fn leaves(&mut self, peer: PeerKey, ip: IpAddr, parole: Option<Parole>) {
+        let ip = ip.to_canonical();
+        if self.left.len() == MAX_LEFT {
+            self.left.pop_front();
+        }
+        self.left.push_back((peer, ip));
+        let Some(parole) = parole else { return };
+        self.paroles.retain(|(known, _)| *known != ip);
+        if self.paroles.len() == MAX_LEFT {
+            self.paroles.pop_front();
+        }
+        self.paroles.push_back((ip, parole));
+    }
+
+    /// What whoever comes from there has to do.
+    pub(super) fn comes(&self, ip: IpAddr) -> Option<Parole> {
+        let ip = ip.to_canonical();
+        self.paroles.iter().find(|(known, _)| *known == ip).map(|(_, parole)| *parole)
+    }
 }
 
 /// Who may be banned.
@@ -66,12 +90,11 @@ impl Torrent {
         }
     }
 
-    /// A peer has left: what it sent may still prove to be wrong.
+    /// A peer leaves: what it sent may still prove to be wrong, and a suspect stays one.
     pub(super) fn remember_host(&mut self, peer: PeerKey, ip: IpAddr) {
-        if self.blame.left.len() == MAX_LEFT {
-            self.blame.left.pop_front();
-        }
-        self.blame.left.push_back((peer, ip.to_canonical()));
+        let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
+        let parole = picker.and_then(|picker| picker.parole(Sender::Peer(peer)));
+        self.blame.leaves(peer, ip, parole);
     }
 
     /// Bytes that were read back, if it was for this.
@@ -168,7 +191,33 @@ impl Torrent {
 
 /// More wrong pieces at once mean that most peers lie; those beyond it are fetched again without a trial.
 const MAX_EXAMS: usize = 16;
-/// Peers that left: more do not leave while one piece is fetched.
+/// Peers that left: more do not leave while one piece is fetched, and hardly more are suspects at a time.
 const MAX_LEFT: usize = 256;
 /// Bytes that are in memory to be digested; whole blocks.
 const READ_AT_ONCE: u32 = 64 * BLOCK_LEN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Key;
+
+    #[test]
+    fn who_left_as_a_suspect_comes_back_as_one_and_so_many_are_kept() {
+        let host = |number: u32| IpAddr::from(number.to_be_bytes());
+        let mut blame = Blame::default();
+        blame.leaves(Key::from_u64(1), host(1), None);
+        assert_eq!(blame.comes(host(1)), None);
+        for number in 0..10 * MAX_LEFT as u32 {
+            let mapped = "::ffff:0.0.0.1".parse().expect("an address");
+            blame.leaves(
+                Key::from_u64(1),
+                if number == 1 { mapped } else { host(number) },
+                Some(Parole::FIRST),
+            );
+            assert_eq!(blame.comes(host(number)), Some(Parole::FIRST));
+        }
+        blame.leaves(Key::from_u64(1), host(2559), Some(Parole::FIRST));
+        assert_eq!((blame.left.len(), blame.paroles.len()), (MAX_LEFT, MAX_LEFT));
+        assert_eq!((blame.comes(host(0)), blame.comes(host(2304))), (None, Some(Parole::FIRST)));
+    }
+}

@@ -187,6 +187,9 @@ impl Torrent {
         let Some(has) = slot.machine.has() else { return };
         if !core::mem::replace(&mut slot.counted, true) {
             picker.peer_joined(has);
+            if let Some(parole) = self.blame.comes(slot.address.ip()) {
+                picker.set_parole(Sender::Peer(peer), parole);
+            }
         }
         slot.offers = picker.wanted_of(has);
         self.show_interest(peer);

@@ -21,6 +21,7 @@ use core::str::FromStr;
 
 pub use self::choose::Ask;
 pub use self::evidence::Evidence;
+pub use self::suspects::Parole;
 
 /// How much a piece or a file is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -284,6 +285,16 @@ impl<K: Copy + Ord> Picker<K> {
         }
         self.suspects.forget(who);
         lost
+    }
+
+    /// What a peer has to do because it took part in wrong pieces; it is forgotten with the peer.
+    pub fn parole(&self, who: K) -> Option<Parole> {
+        self.suspects.parole(who)
+    }
+
+    /// A peer is one that had this to do when it left.
+    pub fn set_parole(&mut self, who: K, parole: Parole) {
+        self.suspects.set(who, parole);
     }
 
     /// A piece is here, and its hash is right.

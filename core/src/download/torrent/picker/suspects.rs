@@ -13,10 +13,26 @@ pub(super) struct Suspects<K> {
 #[derive(Debug)]
 struct Suspect<K> {
     who: K,
+    parole: Parole,
+}
+
+/// What a suspect has to do, wherever it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parole {
     /// Pieces that it has yet to bring.
     owes: u32,
     /// How often it was suspected.
     times: u32,
+}
+
+impl Parole {
+    /// That of who is suspected for the first time.
+    pub const FIRST: Self = Self { owes: 1, times: 1 };
+
+    /// That of who is suspected again.
+    fn again(self) -> Self {
+        Self { owes: 1 << self.times.min(MAX_DOUBLINGS), times: self.times.saturating_add(1) }
+    }
 }
 
 impl<K: Copy + Ord> Suspects<K> {
@@ -26,26 +42,35 @@ impl<K: Copy + Ord> Suspects<K> {
 
     /// Whether a peer has to work alone.
     pub(super) fn has(&self, who: K) -> bool {
-        self.peers.iter().any(|suspect| suspect.who == who && suspect.owes > 0)
+        self.peers.iter().any(|suspect| suspect.who == who && suspect.parole.owes > 0)
     }
 
     /// A peer took part in a piece that is wrong.
     pub(super) fn add(&mut self, who: K) {
+        self.set(who, self.parole(who).map_or(Parole::FIRST, Parole::again));
+    }
+
+    /// What a peer has to do, if it ever was a suspect.
+    pub(super) fn parole(&self, who: K) -> Option<Parole> {
+        self.peers.iter().find(|suspect| suspect.who == who).map(|suspect| suspect.parole)
+    }
+
+    /// A peer is a suspect, and has this to do.
+    pub(super) fn set(&mut self, who: K, parole: Parole) {
         if let Some(suspect) = self.peers.iter_mut().find(|suspect| suspect.who == who) {
-            suspect.times = suspect.times.saturating_add(1);
-            suspect.owes = 1 << (suspect.times - 1).min(MAX_DOUBLINGS);
+            suspect.parole = parole;
             return;
         }
         if self.peers.len() == MAX_SUSPECTS {
             self.peers.remove(0);
         }
-        self.peers.push(Suspect { who, owes: 1, times: 1 });
+        self.peers.push(Suspect { who, parole });
     }
 
     /// A peer brought a whole piece alone, and it is right.
     pub(super) fn clear(&mut self, who: K) {
         if let Some(suspect) = self.peers.iter_mut().find(|suspect| suspect.who == who) {
-            suspect.owes = suspect.owes.saturating_sub(1);
+            suspect.parole.owes = suspect.parole.owes.saturating_sub(1);
         }
     }
 

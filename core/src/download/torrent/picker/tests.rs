@@ -341,6 +341,24 @@ fn suspects_bring_whole_pieces_alone_until_they_are_cleared_or_proved_guilty() {
 }
 
 #[test]
+fn suspects_that_come_back_are_suspects_still() {
+    let mut world = World::new("####....").peer('a', "xxxxxxxx").peer('b', "xxxxxxxx");
+    world.picker.set_sequential(true);
+    world.fetch('a', 2);
+    world.fetch('b', 2);
+    world.picker.failed(world.piece(4));
+    let parole = world.picker.parole('a').unwrap();
+    world.picker.released_all('a');
+    assert_eq!(world.picker.parole('a'), None);
+    world = world.peer('c', "xxxxxxxx");
+    world.picker.set_parole('c', parole);
+    assert_eq!(world.fetch('c', 2), "4:01");
+    assert_eq!(world.fetch('b', 2), "5:01", "not in the same piece");
+    assert_eq!(world.fetch('c', 2), "4:23");
+    assert_eq!(world.picker.failed(world.piece(4)), ['c'], "alone");
+}
+
+#[test]
 fn suspects_finish_what_was_begun_when_there_is_nothing_else() {
     let mut world = World::new("####..").peer('a', "xxxxxx").peer('b', "xxxxxx");
     world.picker.set_sequential(true);
