@@ -30,6 +30,7 @@ pub(crate) enum Command {
     #[command(after_long_help = format!("{GET_NOTES}\n\n{EXIT_CODES}"))]
     Get(Box<GetArgs>),
     /// Serve a complete torrent to others until interrupted
+    #[command(after_long_help = SEED_NOTES)]
     Seed(Box<SeedArgs>),
     /// Show what a torrent or magnet link says
     Show {
@@ -445,6 +446,10 @@ const LEVELS: [&str; 4] = ["low", "normal", "high", "critical"];
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all done, 1 some or all failed, 2 wrong usage, 130 interrupted (143 terminated, 129 hung up).";
+
+const SEED_NOTES: &str = "\
+JSON lines are those of get, and {\"event\": \"seeding\", .., \"listen\"} once peers may come; the last, interrupted or \
+completed, says what was sent.";
 
 const GET_NOTES: &str = "\
 Input files: one file a line; URLs separated by tabs on one line are mirrors of one file; lines that begin with a space \

@@ -83,8 +83,9 @@ fn lines(shown: &Shown) -> Vec<String> {
     line("info hash", &shown.info_hash_v1);
     if let Some(len) = shown.piece_length {
         line("piece length", &rate::bytes(len.into()));
+        // A magnet link does not tell.
+        line("private", if shown.private { "yes" } else { "no" });
     }
-    line("private", if shown.private { "yes" } else { "no" });
     shown.trackers.iter().for_each(|url| line("tracker", url));
     shown.web_seeds.iter().for_each(|url| line("web seed", url));
     for (number, file) in shown.files.iter().enumerate() {

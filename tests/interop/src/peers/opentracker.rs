@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-/// A tracker.
+/// A tracker. It speaks IPv4 only: Debian builds it so, and it says "V4 Tracker is V4 only!" where it is given another
+/// address.
 #[derive(Debug)]
 pub struct Opentracker {
     _running: Other,
