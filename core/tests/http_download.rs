@@ -304,7 +304,7 @@ fn whole_file_of_an_earlier_life_that_is_gone_is_fetched_again() {
     let mut play = Play::resume(plan(&["http://a.example/f"]), saved);
     assert_eq!(play.said(), ["disk Open"], "nothing is missing, so nothing is asked for");
     let said = play.disk(DiskTag::Open, Err(DiskErrorKind::NotFound.into()));
-    assert_eq!(said, ["disk Open", "lease http://a.example"]);
+    assert_eq!(said, ["forgotten", "disk Open", "lease http://a.example"]);
     assert_eq!(play.opened(0), ["durable", "record"], "the store must not believe in it any more");
     assert_eq!(play.recorded(), ["disk SetLen"]);
     assert_eq!(play.disk(DiskTag::SetLen, DONE), Vec::<String>::new());
