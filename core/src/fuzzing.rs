@@ -3,6 +3,8 @@
 
 pub mod machines;
 pub mod peers;
+pub mod policies;
+pub mod rules;
 pub mod swarm;
 pub mod torrent;
 pub mod trackers;
@@ -22,32 +24,44 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 33] = [
+pub const TARGETS: [(&str, Body); 45] = [
     ("announcer", trackers::announcer),
+    ("backoff", policies::backoff),
     ("bencode", bencode),
     ("candidates", swarm::candidates),
     ("choker", swarm::choker),
     ("dialler", machines::dialler),
+    ("evidence", rules::evidence),
     ("file_name", file_name),
+    ("flow", flow),
+    ("greeting", peers::greeting),
     ("http_chunked", http_chunked),
     ("http_connection", http_connection),
     ("http_fields", http_fields),
     ("http_head", http_head),
     ("http_talk", machines::http_talk),
     ("http_url", http_url),
+    ("journal", journal),
     ("metadata_fetch", swarm::metadata_fetch),
+    ("mirrors", policies::mirrors),
     ("peer_extensions", peers::peer_extensions),
     ("peer_messages", peers::peer_messages),
     ("peer_talk", peers::peer_talk),
     ("pex_journal", swarm::pex_journal),
     ("picker", picker),
     ("pipeline", swarm::pipeline),
+    ("priorities", rules::priorities),
     ("queue", swarm::queue),
+    ("ramp", policies::ramp),
     ("range_set", range_set),
+    ("reach", rules::reach),
     ("readers", swarm::readers),
     ("recording", recording),
     ("records", records),
     ("segments", machines::segments),
+    ("super_seed", rules::super_seed),
+    ("target", machines::target),
+    ("token_bucket", policies::token_bucket),
     ("torrent_create", torrent::create),
     ("torrent_files", torrent_files),
     ("torrent_files_saved", torrent_files_saved),
@@ -236,6 +250,16 @@ pub fn torrent_files_saved(data: &[u8]) {
     if let Some(saved) = FilesSaved::decode(data) {
         assert_eq!(FilesSaved::decode(&saved.encode()), Some(saved));
     }
+}
+
+/// A list of operations (three bytes each) on what lets links read, beside a count of all that was let.
+pub fn flow(data: &[u8]) {
+    crate::engine::flow::model::run(data);
+}
+
+/// A list of operations (two bytes each) on what is written to the store, beside a store that fails.
+pub fn journal(data: &[u8]) {
+    crate::engine::journal::model::run(data);
 }
 
 /// A list of operations (three bytes each) on a picker, against a simple model of it.

@@ -101,6 +101,29 @@ impl TokenBucket {
 /// A bucket below this could not pay for one small read.
 const MIN_BURST: u64 = 1024;
 
+/// What has passed at one rate, and when: the judge of a bucket.
+#[cfg(any(test, feature = "fuzzing"))]
+#[derive(Debug, Default)]
+pub(crate) struct Passed(Vec<(Instant, u64)>);
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Passed {
+    pub(crate) fn add(&mut self, now: Instant, bytes: u64) {
+        self.0.push((now, bytes));
+    }
+
+    /// Whether no stretch that ends now had more than what came in it and one burst.
+    pub(crate) fn check(&self, rate: u64, burst: u64) {
+        let Some((now, _)) = self.0.last() else { return };
+        let mut sum = 0u128;
+        for (at, bytes) in self.0.iter().rev() {
+            sum += u128::from(*bytes);
+            let came = u128::from(rate) * (*now - *at).as_nanos() / 1_000_000_000;
+            assert!(sum <= came + u128::from(burst), "{sum} since {at:?} at {rate} B/s");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

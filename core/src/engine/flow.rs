@@ -126,6 +126,8 @@ const MAX_WINDOW: u64 = 1 << 20;
 /// Timers are not finer than this.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod model;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +267,13 @@ mod tests {
                 most = most.max(sum);
             }
             most
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_credit_is_made_and_no_link_forgotten(ops in proptest::collection::vec(any::<u8>(), 0..300)) {
+            model::run(&ops);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::base::{Instant, LinkError, LinkInput, LinkOutput, RangeSet};
 use crate::download::http::segments::{Pace, Segments};
+use crate::download::target::script::{Opening, Step, play};
 use crate::proto::dial::{self, DialConfig, DialHost, Dialer};
 use crate::proto::http::{Connection, ConnectionConfig, Output};
 use crate::wire::http::{HttpUrl, Request};
@@ -165,6 +166,15 @@ fn hear(connection: &mut Connection, now: Instant, credit: &mut u64, bytes: &[u8
         *credit -= len as u64;
         connection.handle_input(now, LinkInput::Data(BytesMut::from(&bytes[..len])));
     }
+}
+
+/// What a script begins with, then its steps: see `download::target::script`.
+pub fn target(data: &[u8]) {
+    let mut bytes = Unstructured::new(data);
+    let Ok(opening) = Opening::arbitrary(&mut bytes) else { return };
+    let mut steps = Vec::new();
+    each(bytes.take_rest(), |step: Step| steps.push(step));
+    play(opening, &steps);
 }
 
 /// What is done with a map of segments.

@@ -5,7 +5,7 @@ use crate::base::{
     Bitfield, Block, InfoHash, Instant, LinkError, LinkInput, LinkOutput, PeerId, PieceGrid, PieceIndex,
 };
 use crate::proto::peer::judge::Judge;
-use crate::proto::peer::{Output, Peer, PeerConfig};
+use crate::proto::peer::{CloseReason, Greeting, GreetingOutput, Output, Peer, PeerConfig, Violation};
 use crate::wire::peer::{
     ExtensionHandshake, Features, Handshake, Message, MessageDecoder, MessageError, MetadataMessage, Pex,
     Span,
@@ -59,7 +59,7 @@ fn messages(data: &[u8], step: usize, without_payload: bool) -> (Vec<Message>, O
     (said, None)
 }
 
-fn encoded(message: &Message) -> BytesMut {
+pub(super) fn encoded(message: &Message) -> BytesMut {
     let mut out = BytesMut::new();
     message.encode(&mut out);
     out
@@ -92,6 +92,72 @@ pub fn peer_extensions(data: &[u8]) {
     }
 }
 
+/// What happens on a link on which a handshake comes.
+#[derive(Arbitrary, Debug)]
+enum Arriving {
+    Bytes(u8),
+    Grant(u16),
+    Later(u16),
+    Due,
+    Closed,
+}
+
+/// Whoever connects is known by his first 68 bytes however they are cut, refused at the first wrong one, and waited for no
+/// longer than was set; what came behind and what may still come is handed on, and nothing follows the end.
+pub fn greeting(data: &[u8]) {
+    let Some((&len, rest)) = data.split_first() else { return };
+    let (said, steps) = rest.split_at(usize::from(len).min(rest.len()));
+    let (start, timeout) = (Instant::from_nanos(1), Duration::from_secs(20));
+    let mut greeting = Greeting::new(start, timeout);
+    let (mut now, mut came, mut credit, mut over) = (start, 0, 0u64, false);
+    each(steps, |step: Arriving| {
+        match step {
+            Arriving::Bytes(count) => {
+                let bytes = &said[came..said.len().min(came + usize::from(count))];
+                came += bytes.len();
+                greeting.handle_input(now, LinkInput::Data(BytesMut::from(bytes)));
+                credit = credit.saturating_sub(if over { 0 } else { bytes.len() as u64 });
+            }
+            Arriving::Grant(bytes) => {
+                greeting.grant(now, bytes.into());
+                credit += if over { 0 } else { u64::from(bytes) };
+            }
+            Arriving::Later(millis) => now += Duration::from_millis(millis.into()),
+            Arriving::Due => {
+                now = greeting.poll_timeout().map_or(now, |at| at.max(now));
+                greeting.handle_timeout(now);
+                assert!(greeting.poll_timeout().is_none_or(|at| at > now), "no progress (I2)");
+            }
+            Arriving::Closed => greeting.handle_input(now, LinkInput::Closed(LinkError::Reset)),
+        }
+        let came = &said[..came];
+        while let Some(output) = greeting.poll_output() {
+            assert!(!over, "{output:?} after the end (I4)");
+            over = !matches!(output, GreetingOutput::Link(_));
+            check_greeting(output, came, credit, now - start >= timeout);
+        }
+        assert_eq!(greeting.credit(), credit);
+        assert!(over || came.len() < Handshake::LEN && Handshake::may_begin(came), "it waits for nothing");
+    });
+}
+
+fn check_greeting(output: GreetingOutput, came: &[u8], credit: u64, late: bool) {
+    match output {
+        GreetingOutput::Link(LinkOutput::Credit(bytes)) => assert!(bytes > 0),
+        GreetingOutput::Link(output) => assert_eq!(output, LinkOutput::Close),
+        GreetingOutput::Done(arrival) => {
+            let right = came.first_chunk().and_then(Handshake::decode);
+            assert_eq!(Some(arrival.handshake), right);
+            assert_eq!((&arrival.rest[..], arrival.credit), (&came[Handshake::LEN..], credit));
+        }
+        GreetingOutput::Closed(CloseReason::HandshakeTimeout) => assert!(late, "there was time left"),
+        GreetingOutput::Closed(CloseReason::Violation(violation)) => {
+            assert_eq!((violation, Handshake::may_begin(came)), (Violation::NotBitTorrent, false));
+        }
+        GreetingOutput::Closed(reason) => assert_eq!(reason, CloseReason::Link(LinkError::Reset)),
+    }
+}
+
 /// What happens in a conversation: what the other side says, what the link does, and what is wanted of this side.
 #[derive(Arbitrary, Debug)]
 enum Talk {
@@ -118,7 +184,7 @@ enum Talk {
 
 /// What another side says, in true form and in any order.
 #[derive(Arbitrary, Debug)]
-enum Said {
+pub(super) enum Said {
     Choke,
     Unchoke,
     Interested,
@@ -317,7 +383,7 @@ impl Conversation {
 }
 
 impl Said {
-    fn message(self) -> Message {
+    pub(super) fn message(self) -> Message {
         match self {
             Self::Choke => Message::Choke,
             Self::Unchoke => Message::Unchoke,

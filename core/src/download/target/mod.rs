@@ -15,6 +15,8 @@ mod digester;
 mod finish;
 mod naming;
 mod runs;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod script;
 mod stopping;
 
 use self::digester::Digester;

@@ -24,15 +24,15 @@ pub enum ReachError {
 
 /// Where one request may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) reach: Reach,
+pub(crate) struct Bounds {
+    pub(crate) reach: Reach,
     /// What is wrong where it leads elsewhere.
-    pub(super) beyond: ReachError,
+    pub(crate) beyond: ReachError,
 }
 
 impl Bounds {
     /// Where the tracker at `url` may be, to which `from` has redirected if anything has.
-    pub(super) fn of_tracker(url: &HttpUrl, from: Option<&Origin>) -> Self {
+    pub(crate) fn of_tracker(url: &HttpUrl, from: Option<&Origin>) -> Self {
         let target = url.target();
         let path = target.split('?').next().unwrap_or_default();
         let last = path.rsplit('/').next().unwrap_or_default();
@@ -41,7 +41,7 @@ impl Bounds {
     }
 
     /// Where the web seed at `url` may be. `asks` tells whether the torrent or the redirect says more than a file's name.
-    pub(super) fn of_web_seed(url: &HttpUrl, from: Option<&Origin>, asks: bool) -> Self {
+    pub(crate) fn of_web_seed(url: &HttpUrl, from: Option<&Origin>, asks: bool) -> Self {
         Self::new(url, from, asks.then_some(ReachError::WebSeedQuery))
     }
 
@@ -56,7 +56,7 @@ impl Bounds {
     }
 
     /// Whether `url` may be asked as far as its own text tells. Where its name leads, the look-up tells.
-    pub(super) fn check(self, url: &HttpUrl) -> Result<Reach, ReachError> {
+    pub(crate) fn check(self, url: &HttpUrl) -> Result<Reach, ReachError> {
         match locate(url.origin()) {
             Some(ip) if !Reach::Host.allows(ip) => Err(ReachError::NoHost),
             Some(ip) if !self.reach.allows(ip) => Err(self.beyond),

@@ -15,7 +15,7 @@ pub enum RedirectError {
 
 /// The way of one request.
 #[derive(Debug)]
-pub(super) struct Trail {
+pub(crate) struct Trail {
     url: HttpUrl,
     /// Who redirected here.
     from: Option<Origin>,
@@ -23,21 +23,21 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn new(url: HttpUrl) -> Self {
+    pub(crate) fn new(url: HttpUrl) -> Self {
         Self { url, from: None, redirects: 0 }
     }
 
-    pub(super) fn url(&self) -> &HttpUrl {
+    pub(crate) fn url(&self) -> &HttpUrl {
         &self.url
     }
 
     /// Who redirected here.
-    pub(super) fn from(&self) -> Option<&Origin> {
+    pub(crate) fn from(&self) -> Option<&Origin> {
         self.from.as_ref()
     }
 
     /// Goes where a redirect leads.
-    pub(super) fn follow(&mut self, location: &str) -> Result<(), RedirectError> {
+    pub(crate) fn follow(&mut self, location: &str) -> Result<(), RedirectError> {
         if self.redirects == MAX_REDIRECTS {
             return Err(RedirectError::TooMany);
         }
@@ -49,7 +49,7 @@ impl Trail {
     }
 
     /// What is sent here for `home`, whose password goes to its own origin only.
-    pub(super) fn request(&self, home: &HttpUrl, user_agent: &str, range: Option<String>) -> Request {
+    pub(crate) fn request(&self, home: &HttpUrl, user_agent: &str, range: Option<String>) -> Request {
         let is_home = home.origin() == self.url.origin();
         let password = is_home.then(|| home.basic_auth()).flatten().or_else(|| self.url.basic_auth());
         let headers = [
