@@ -331,15 +331,21 @@ impl<W: Copy + PartialEq> Links<W> {
         if let Some(&host) = self.by_destination.get(destination) {
             return host;
         }
+        // What a host said of itself holds wherever its name may lead.
+        let paced = self.hosts_of(&destination.origin).into_iter();
+        let not_before = paced.filter_map(|host| self.hosts.get(host)?.not_before).max();
         let host = self.hosts.insert(Host {
             destination: destination.clone(),
             idle: Vec::new(),
             waiting: VecDeque::new(),
             dials: 0,
-            not_before: None,
+            not_before,
             addresses: None,
         });
         self.by_destination.insert(destination.clone(), host);
+        if not_before.is_some() {
+            self.deadlines.set(Timer::host(host), not_before);
+        }
         host
     }
 

@@ -1,15 +1,15 @@
 //! What the generated scenarios found in the engine, each told as a story of its own.
 
 use core::time::Duration;
-use gosh_dl_core::base::LinkError;
 use gosh_dl_core::base::disk::{DiskErrorKind, HashAlgorithm};
 use gosh_dl_core::base::store::StoreError;
+use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
 use gosh_dl_core::engine::{DownloadEvent, DownloadState};
 use gosh_dl_core::wire::torrent::create::NewTorrent;
 use gosh_dl_sim::scenario::{Scenario, run};
 use gosh_dl_sim::{
-    Behaviour, Content, CrashMode, Cut, Dial, End, Latency, OpClass, OverLimit, Resource, World,
+    Behaviour, Content, CrashMode, Cut, Dial, End, Latency, OpClass, OverLimit, Refusal, Resource, World,
 };
 use sha1::{Digest as _, Sha1};
 
@@ -290,4 +290,20 @@ fn part_that_is_cut_before_it_gets_its_name_does_not_become_the_download() {
     assert!(matches!(world.wait_done(id), DownloadState::Error { .. }));
     world.resume(id);
     assert_eq!(world.wait_done(id), DownloadState::Completed);
+}
+
+/// A redirect led to a host that another download had been told to let alone, and it was asked at once: where a redirect
+/// may lead was a host of its own.
+#[test]
+fn host_that_wants_to_be_let_alone_is_not_asked_by_way_of_a_redirect_either() {
+    let mut world = World::new(1);
+    let busy = Refusal::new(503).retry_after(10);
+    world.serve("http://b.example/busy", Resource::refusal(busy));
+    world.serve("http://b.example/file", Resource::new(Content::generated(1, 100_000)));
+    world.serve(URL, Resource::redirect(302, "http://b.example/file"));
+    world.add("http://b.example/busy", DownloadOptions::new());
+    world.run_for(Duration::from_secs(1));
+    // That it waits is checked by the world.
+    assert_eq!(world.fetch(URL), DownloadState::Completed);
+    assert!(world.now() > Instant::ZERO + Duration::from_secs(10));
 }
