@@ -1,42 +1,13 @@
 //! Every fuzz target over its committed corpus, and over random changes of it that are the same everywhere: within bounded
 //! memory and time.
 
+mod counting;
+
+use counting::TAKEN;
 use gosh_dl_core::base::Rng;
 use gosh_dl_core::fuzzing::TARGETS;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-struct Counting;
-
-thread_local! {
-    static TAKEN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-}
-
-// SAFETY: everything is handed to the system's allocator; only numbers are kept, in a constant-initialised cell.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = TAKEN.try_with(|taken| {
-            let (now, peak) = taken.get();
-            taken.set((now + layout.size(), peak.max(now + layout.size())));
-        });
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let _ = TAKEN.try_with(|taken| {
-            let (now, peak) = taken.get();
-            taken.set((now.saturating_sub(layout.size()), peak));
-        });
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The most bytes that were held at once beyond those before.
 fn memory_of(run: impl FnOnce()) -> usize {
