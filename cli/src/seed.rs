@@ -104,9 +104,12 @@ impl Serving {
             DownloadState::Connecting | DownloadState::Downloading => {
                 let info = status.torrent_info.as_ref();
                 let missing = info.map_or(0, |info| info.pieces_count - info.pieces_have);
-                Err(Failure(format!(
-                    "{name}: {missing} pieces are missing or wrong in that directory; fetch them with gosh-dl get"
-                )))
+                let missing = match missing {
+                    1 => "1 piece is".to_owned(),
+                    missing => format!("{missing} pieces are"),
+                };
+                let dir = text::path(&status.metadata.save_dir);
+                Err(Failure(format!("{name}: {missing} missing or wrong in {dir}; gosh-dl get fetches them")))
             }
             DownloadState::Completed => Ok(true),
             DownloadState::Error { message, .. } => {

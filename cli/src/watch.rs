@@ -232,8 +232,12 @@ impl Watch {
             // It never got a name of its own, because the one it should have had is taken.
             return self.skipped(&status);
         }
+        let downloaded = status.torrent_info.as_ref().map(|info| info.downloaded);
         if self.show.json {
             output::result(&json::event("completed", &status));
+        } else if !self.show.quiet && downloaded == Some(0) {
+            let (path, size) = (path(&status), rate::bytes(size));
+            self.progress.aside(|| output::result(&format!("{path} is whole ({size})")));
         } else if !self.show.quiet {
             let took = began.unwrap_or(self.start).elapsed();
             let fetched = size.saturating_sub(before.unwrap_or(0));

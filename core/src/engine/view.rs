@@ -6,7 +6,7 @@ use super::status::{
     DownloadKind, DownloadMetadata, DownloadProgress, DownloadState, DownloadStatus, PeerInfo, TorrentFile,
     TorrentStatusInfo,
 };
-use crate::base::Instant;
+use crate::base::{Bitfield, Instant};
 use crate::download::FilePriority;
 use crate::download::http::{HttpDownload, HttpSaved};
 use crate::download::torrent::Torrent;
@@ -189,7 +189,7 @@ fn torrent_info(
         files,
         piece_length: metainfo.grid().piece_len().into(),
         pieces_count: metainfo.grid().pieces(),
-        pieces_have: saved.pieces_have(),
+        pieces_have: running.and_then(Torrent::have).map_or_else(|| saved.pieces_have(), Bitfield::count),
         private: metainfo.is_private(),
         downloaded: saved.downloaded,
         uploaded: saved.uploaded,

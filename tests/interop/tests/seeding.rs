@@ -207,4 +207,16 @@ fn a_seed_of_what_is_not_whole_says_so() {
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("missing"), "{}", done.stderr);
     assert_eq!(fs::read_dir(dir.join("album")).map_or(0, Iterator::count), 0, "nothing is made");
+    let address = local();
+    let _seed = album.seed(address);
+    album.get(album.path(), Some(address)).succeed();
+    let again = album.get(album.path(), None).succeed();
+    assert!(again.stdout.contains("album is whole ("), "nothing was fetched: {}", again.stdout);
+    let file = album.lab.out().join("album").join(album.files[0].0);
+    let mut bytes = fs::read(&file).expect("it is there");
+    bytes[0] ^= 1;
+    fs::write(&file, bytes).expect("it can be written");
+    let done = Gosh::new(&dir).arg("seed").arg(&album.torrent).arg("-d").arg(album.lab.out()).run();
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("album: 1 piece is missing or wrong in "), "{}", done.stderr);
 }
