@@ -4,6 +4,7 @@ use super::play::{ALIEN, Player};
 use super::{Act, Meddling};
 use crate::link::Dial;
 use gosh_dl_core::base::LinkError;
+use gosh_dl_core::engine::DownloadState;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -65,6 +66,10 @@ impl Player<'_> {
         let Some(status) = self.ids.get(which).copied().flatten().and_then(|id| self.world.status(id)) else {
             return;
         };
+        if status.state == DownloadState::Finishing {
+            // Between the look whether the part is still ours and the rename nobody can guard it.
+            return;
+        }
         let (dir, disk) = (status.metadata.save_dir, &mut self.world.disk);
         let part = format!("{}.part", status.metadata.filename.unwrap_or_default());
         if disk.find(&dir, &part).is_none() {
