@@ -126,7 +126,13 @@ impl Play {
         let config =
             ConnectionConfig { read_timeout: Duration::from_secs(60), keep_alive: Duration::from_secs(15) };
         let connection = Box::new(Connection::new(NOW, config));
-        let lease = Lease { link: LinkKey::from_u64(self.links), connection, reused: false, local: false };
+        let lease = Lease {
+            link: LinkKey::from_u64(self.links),
+            connection,
+            reused: false,
+            local: false,
+            other_family: None,
+        };
         self.download.leased(NOW, slot, lease);
         self.download.grant(NOW, slot, 1 << 20);
         let said = self.said();

@@ -29,6 +29,6 @@ pub use link::{LinkError, LinkInput, LinkOutput, ResolveError, TlsError};
 pub use piece::{BLOCK_LEN, Block, PieceGrid, PieceIndex};
 pub use ranges::RangeSet;
 pub use rate::RateMeter;
-pub use reach::Reach;
+pub use reach::{Family, Reach};
 pub use rng::Rng;
 pub use slab::{Key, Slab};

@@ -22,6 +22,22 @@ pub enum Reach {
     Elsewhere,
 }
 
+/// One of the two families of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address; a mapped IPv4 address is one of IPv4.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
 impl Reach {
     /// Whether a connection may lead to `ip`. What counts is the IPv4 address that an IPv6 address carries, if it does.
     pub fn allows(self, ip: IpAddr) -> bool {

@@ -1,7 +1,7 @@
 //! Vocabulary: connections on loan. A download asks for one for each exchange, and gives it back.
 
 use crate::base::link::LinkKey;
-use crate::base::{Instant, LinkOutput, Reach};
+use crate::base::{Family, Instant, LinkOutput, Reach};
 use crate::proto::http::{self, Connection};
 use crate::wire::http::Origin;
 
@@ -12,6 +12,8 @@ pub struct Destination {
     pub origin: Origin,
     /// Where its name may lead.
     pub reach: Reach,
+    /// The family of addresses that it must be reached over; any, where left out.
+    pub family: Option<Family>,
 }
 
 /// What is asked of whoever keeps the connections of all downloads; `K` names an exchange.
@@ -60,6 +62,8 @@ pub struct Lease {
     pub reused: bool,
     /// Whether it leads into the own network, or to this machine.
     pub local: bool,
+    /// A family of addresses that the host has besides the one that this leads over.
+    pub other_family: Option<Family>,
 }
 
 impl Lease {

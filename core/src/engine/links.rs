@@ -9,7 +9,7 @@ use self::dials::Dial;
 use super::io::{LinkKey, QueryKey, TlsRequest};
 use crate::base::link::ResolveError;
 use crate::base::mutants::{self, Mutant};
-use crate::base::{Deadlines, Instant, Key, LinkInput, LinkOutput, Reach, Slab};
+use crate::base::{Deadlines, Family, Instant, Key, LinkInput, LinkOutput, Reach, Slab};
 use crate::download::{Destination, DownloadError, Lease};
 use crate::proto::http::{self, Connection, ConnectionConfig};
 use crate::wire::http::Origin;
@@ -90,7 +90,18 @@ struct Link<W> {
     destination: Option<Destination>,
     /// Whether it leads into the own network, or to this machine; not known of a link to a peer.
     local: bool,
+    /// The family of addresses that it leads over, where it was dialled.
+    family: Option<Family>,
     state: LinkState<W>,
+}
+
+impl<W> Host<W> {
+    /// The other family of addresses that it is known to have besides the one that was used.
+    fn family_beside(&self, used: Family) -> Option<Family> {
+        let (addresses, _) = self.addresses.as_ref()?;
+        let allowed = addresses.iter().filter(|ip| self.destination.reach.allows(**ip));
+        allowed.map(|ip| Family::of(*ip)).find(|family| *family != used)
+    }
 }
 
 #[derive(Debug)]
@@ -233,7 +244,8 @@ impl<W: Copy + PartialEq> Links<W> {
     /// A link for `who` that a peer has opened.
     pub(super) fn adopt(&mut self, who: W) -> LinkKey {
         self.leased += 1;
-        as_link(self.links.insert(Link { destination: None, local: false, state: LinkState::Leased { who } }))
+        let state = LinkState::Leased { who };
+        as_link(self.links.insert(Link { destination: None, local: false, family: None, state }))
     }
 
     /// A link to a peer is somebody else's from now on.
@@ -351,7 +363,7 @@ impl<W: Copy + PartialEq> Links<W> {
 
     /// All hosts of that origin, wherever they may lead.
     fn hosts_of(&self, origin: &Origin) -> Vec<Key<Host<W>>> {
-        let first = Destination { origin: origin.clone(), reach: Reach::Anywhere };
+        let first = Destination { origin: origin.clone(), reach: Reach::Anywhere, family: None };
         let from = self.by_destination.range(first..);
         from.take_while(|(destination, _)| destination.origin == *origin).map(|(_, host)| *host).collect()
     }
@@ -414,13 +426,15 @@ impl<W: Copy + PartialEq> Links<W> {
             self.check_idle(now, link);
             return;
         }
-        let Some(who) = self.hosts.get_mut(key).and_then(|host| host.waiting.pop_front()) else { return };
+        let Some(host) = self.hosts.get_mut(key) else { return };
+        let Some(who) = host.waiting.pop_front() else { return };
+        let other_family = entry.family.and_then(|used| host.family_beside(used));
         if let LinkState::Idle { connection } =
             core::mem::replace(&mut entry.state, LinkState::Leased { who })
         {
             self.leased += 1;
-            self.outputs
-                .push_back(Output::Leased { who, lease: Lease { link, connection, reused: true, local } });
+            let lease = Lease { link, connection, reused: true, local, other_family };
+            self.outputs.push_back(Output::Leased { who, lease });
         }
     }
 

@@ -214,7 +214,11 @@ fn exchange(plan: &WebSeedPlan, first: PieceIndex, count: u32, answer: &[u8], st
         let time = Duration::from_secs(9);
         let connection = Connection::new(now, ConnectionConfig { read_timeout: time, keep_alive: time });
         let connection = Box::new(connection);
-        seed.leased(now, asked, Lease { link: Key::from_u64(1), connection, reused: false, local: false });
+        seed.leased(
+            now,
+            asked,
+            Lease { link: Key::from_u64(1), connection, reused: false, local: false, other_family: None },
+        );
         seed.grant(now, asked, u32::MAX);
         for bytes in answer.chunks(step) {
             seed.handle_link(now, asked, LinkInput::Data(BytesMut::from(bytes)));

@@ -261,7 +261,7 @@ impl World {
         let timeout = Duration::from_secs(30);
         let config = ConnectionConfig { read_timeout: timeout, keep_alive: timeout };
         let connection = Box::new(Connection::new(self.now, config));
-        let lease = Lease { link, connection, reused: reused % 2 == 1, local: false };
+        let lease = Lease { link, connection, reused: reused % 2 == 1, local: false, other_family: None };
         self.announcer.leased(self.now, slot, lease);
         self.announcer.grant(self.now, slot, 1 << 20);
     }

@@ -10,7 +10,7 @@
 //! addresses wait again. They get their turn if its handshake fails or takes longer than [`HANDSHAKE_PATIENCE`].
 
 use crate::base::link::{ResolveError, TlsError};
-use crate::base::{Instant, LinkError, Reach};
+use crate::base::{Family, Instant, LinkError, Reach};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -35,6 +35,7 @@ pub struct Dialer {
     secure: bool,
     attempt_delay: Duration,
     reach: Reach,
+    family: Option<Family>,
     deadline: Instant,
     state: State,
     outputs: VecDeque<Output>,
@@ -80,6 +81,7 @@ impl Dialer {
             secure,
             attempt_delay: config.attempt_delay,
             reach: config.reach,
+            family: config.family,
             deadline: now + config.connect_timeout,
             state: State::Resolving,
             outputs: VecDeque::new(),
@@ -177,7 +179,9 @@ impl Dialer {
     }
 
     fn race(&mut self, now: Instant, addresses: &[IpAddr]) {
-        let reachable: Vec<IpAddr> = addresses.iter().copied().filter(|ip| self.reach.allows(*ip)).collect();
+        let is_meant = |ip: &IpAddr| self.family.is_none_or(|family| Family::of(*ip) == family);
+        let reachable = addresses.iter().copied().filter(|ip| is_meant(ip) && self.reach.allows(*ip));
+        let reachable: Vec<IpAddr> = reachable.collect();
         let waiting = interleave(&reachable);
         if waiting.is_empty() {
             let nothing = DialError::Resolve(ResolveError::NotFound);
@@ -263,6 +267,8 @@ pub struct DialConfig {
     pub attempt_delay: Duration,
     /// Which addresses may be dialled; the others are passed over.
     pub reach: Reach,
+    /// The family of addresses that it must go over, if only one will do.
+    pub family: Option<Family>,
 }
 
 impl Default for DialConfig {
@@ -272,6 +278,7 @@ impl Default for DialConfig {
             connect_timeout: Duration::from_secs(30),
             attempt_delay: Duration::from_millis(250),
             reach: Reach::Anywhere,
+            family: None,
         }
     }
 }

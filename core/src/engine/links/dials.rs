@@ -2,7 +2,7 @@
 
 use super::{Host, Link, LinkState, Links, Output, Query, Timer, as_link, as_slab};
 use crate::base::link::ResolveError;
-use crate::base::{Instant, Key, LinkInput, LinkOutput, Reach};
+use crate::base::{Family, Instant, Key, LinkInput, LinkOutput, Reach};
 use crate::download::{Destination, DownloadError, Lease};
 use crate::engine::io::{LinkKey, QueryKey, TlsRequest};
 use crate::proto::dial::{self, DialConfig, DialError, DialHost, Dialer};
@@ -57,14 +57,14 @@ impl<W: Copy + PartialEq> Links<W> {
         host.dials += 1;
         let known =
             host.addresses.as_ref().filter(|(_, until)| *until > now).map(|(addresses, _)| addresses.clone());
-        let Destination { origin, reach } = &destination;
+        let Destination { origin, reach, family } = &destination;
         let target = match (origin.ip(), known) {
             (Some(ip), _) => DialHost::Ip(ip),
             (None, Some(addresses)) => DialHost::Known(addresses),
             (None, None) => DialHost::Name(origin.host.clone()),
         };
         let connect_timeout = self.config.connect_timeout;
-        let config = DialConfig { connect_timeout, reach: *reach, ..DialConfig::default() };
+        let config = DialConfig { connect_timeout, reach: *reach, family: *family, ..DialConfig::default() };
         let dialer = Dialer::new(now, target, origin.port, origin.secure, config);
         *self.open.entry(origin.host.clone()).or_default() += 1;
         let dial = self.dials.insert(Dial { destination, dialer, attempts: BTreeMap::new(), query: None });
@@ -117,7 +117,9 @@ impl<W: Copy + PartialEq> Links<W> {
                 let tls = origin.secure.then(|| TlsRequest { server_name: origin.host.clone() });
                 let state = LinkState::Dialing { dial: key, attempt };
                 let local = !Reach::Elsewhere.allows(to.ip());
-                let link = as_link(self.links.insert(Link { destination: Some(destination), local, state }));
+                let family = Some(Family::of(to.ip()));
+                let link = Link { destination: Some(destination), local, family, state };
+                let link = as_link(self.links.insert(link));
                 dial.attempts.insert(attempt, link);
                 self.outputs.push_back(Output::Connect { link, to, from: None, tls });
             }
@@ -146,7 +148,8 @@ impl<W: Copy + PartialEq> Links<W> {
         if let Some(who) = next {
             entry.state = LinkState::Leased { who };
             self.leased += 1;
-            let lease = Lease { link, connection, reused: false, local: entry.local };
+            let other_family = entry.family.and_then(|used| owner.family_beside(used));
+            let lease = Lease { link, connection, reused: false, local: entry.local, other_family };
             self.outputs.push_back(Output::Leased { who, lease });
         } else {
             self.deadlines.set(Timer::Idle(link), connection.poll_timeout());

@@ -31,7 +31,7 @@ impl Table {
 
     fn lease(&mut self, who: char, url: &str, reach: Reach) {
         let origin = origin(url);
-        self.links.lease(NOW, &Destination { origin, reach }, who);
+        self.links.lease(NOW, &Destination { origin, reach, family: None }, who);
         self.drain();
     }
 
@@ -153,7 +153,7 @@ fn pace_and_cap_of_a_host_hold_wherever_it_leads() {
         table.lease(who, "http://192.0.2.1", reach);
     }
     assert_eq!(table.dialled.len(), 4, "the most for one host");
-    let to = Destination { origin: origin("http://192.0.2.1"), reach: Reach::Anywhere };
+    let to = Destination { origin: origin("http://192.0.2.1"), reach: Reach::Anywhere, family: None };
     table.links.unlease(NOW, &to, 'e');
     (0..4).for_each(|_| _ = table.open());
     table.links.pace(NOW, &origin("http://192.0.2.1"), NOW + Duration::from_secs(9));

@@ -7,6 +7,7 @@ const CONFIG: DialConfig = DialConfig {
     connect_timeout: Duration::from_secs(10),
     attempt_delay: Duration::from_millis(250),
     reach: Reach::Anywhere,
+    family: None,
 };
 
 fn ms(millis: u64) -> Instant {

@@ -2,15 +2,15 @@
 
 use super::error::TrackerError;
 use super::tracker::{Announcing, TrackerIndex};
-use super::{Announcer, Output, SlotKey};
-use crate::base::{Instant, LinkError};
+use super::{Announcer, Output, Phase, SlotKey};
+use crate::base::{Family, Instant, LinkError};
 use crate::download::lease::{self, Destination, Lease};
 use crate::download::torrent::reach::Bounds;
 use crate::download::torrent::trail::{Trail, leads_to};
 use crate::proto::http::{self as proto, CloseReason, Connection};
 use crate::wire::http::{ResponseHead, RetryAfter};
 use crate::wire::tracker::http::{AnswerError, decode_announce, decode_scrape};
-use crate::wire::tracker::{TrackerUrl, http as codec};
+use crate::wire::tracker::{Event, TrackerUrl, http as codec};
 use bytes::Bytes;
 use core::time::Duration;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Slot {
     pub(super) purpose: Purpose,
     /// Then it is given up.
     until: Instant,
+    /// The family of addresses that the tracker must be asked over, if only one will do.
+    family: Option<Family>,
     work: Work,
 }
 
@@ -52,6 +54,8 @@ struct Exchange {
     stale: usize,
     stage: Stage,
     lease: Option<Lease>,
+    /// The family of addresses that the tracker has besides the one that it was asked over.
+    other_family: Option<Family>,
 }
 
 #[derive(Debug)]
@@ -121,8 +125,24 @@ impl Exchange {
 }
 
 impl Announcer {
-    /// Begins to ask a tracker over HTTP.
+    /// Begins to ask a tracker over HTTP. One that is left, and has addresses of both families, hears it over both.
     pub(super) fn begin_http(&mut self, now: Instant, index: TrackerIndex, purpose: Purpose) {
+        let is_both = self.trackers.get(index.0).is_some_and(|tracker| tracker.has_both_families);
+        if is_both && matches!(purpose, Purpose::Announce(Announcing { event: Event::Stopped, .. })) {
+            self.begin_http_over(now, index, purpose, Some(Family::V4));
+            self.begin_http_over(now, index, purpose, Some(Family::V6));
+        } else {
+            self.begin_http_over(now, index, purpose, None);
+        }
+    }
+
+    fn begin_http_over(
+        &mut self,
+        now: Instant,
+        index: TrackerIndex,
+        purpose: Purpose,
+        family: Option<Family>,
+    ) {
         let Some(tracker) = self.trackers.get(index.0) else { return };
         let Some(TrackerUrl::Http(home)) = &tracker.url else { return };
         let url = match purpose {
@@ -138,11 +158,12 @@ impl Announcer {
             Err(error) => self.on_failed(now, index, purpose, error),
             Ok(url) => {
                 let trail = Trail::new(url);
-                let exchange = Exchange { trail, stale: 0, stage: Stage::Leasing, lease: None };
+                let stage = Stage::Leasing;
+                let exchange = Exchange { trail, stale: 0, stage, lease: None, other_family: None };
                 let until = now + EXCHANGE_TIME;
                 self.begin_exchange(
                     now,
-                    Slot { tracker: index, purpose, until, work: Work::Http(Box::new(exchange)) },
+                    Slot { tracker: index, purpose, until, family, work: Work::Http(Box::new(exchange)) },
                 );
             }
         }
@@ -156,18 +177,19 @@ impl Announcer {
         host: Arc<str>,
         purpose: Purpose,
     ) {
-        let slot = Slot { tracker: index, purpose, until: now + LOOKUP_TIME, work: Work::Lookup };
+        let slot =
+            Slot { tracker: index, purpose, until: now + LOOKUP_TIME, family: None, work: Work::Lookup };
         let query = self.slots.insert(slot);
         self.outputs.push_back(Output::Resolve { query, host });
     }
 
     fn begin_exchange(&mut self, now: Instant, slot: Slot) {
-        let (index, purpose) = (slot.tracker, slot.purpose);
+        let (index, purpose, family) = (slot.tracker, slot.purpose, slot.family);
         let Some(exchange) = slot.exchange() else { return };
         match exchange.bounds().check(exchange.trail.url()) {
             Err(error) => self.on_failed(now, index, purpose, TrackerError::Reach(error)),
             Ok(reach) => {
-                let to = Destination { origin: exchange.trail.url().origin().clone(), reach };
+                let to = Destination { origin: exchange.trail.url().origin().clone(), reach, family };
                 let slot = self.slots.insert(slot);
                 self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
             }
@@ -186,6 +208,7 @@ impl Announcer {
         };
         let request = exchange.trail.request(home, &self.plan.user_agent, None);
         exchange.stage = Stage::Asking;
+        exchange.other_family = lease.other_family;
         exchange.lease.insert(lease).connection.request(now, &request);
         self.drain(now, key);
     }
@@ -245,7 +268,8 @@ impl Announcer {
     }
 
     fn on_end(&mut self, now: Instant, key: SlotKey) {
-        let Some(Slot { tracker, purpose, until, work: Work::Http(mut exchange) }) = self.remove_slot(key)
+        let Some(Slot { tracker, purpose, until, family, work: Work::Http(mut exchange) }) =
+            self.remove_slot(key)
         else {
             return;
         };
@@ -255,14 +279,32 @@ impl Announcer {
         match answer {
             Answer::Says { status, retry_after } => {
                 self.on_said(now, tracker, purpose, &body, TrackerError::Status { status, retry_after });
+                match family {
+                    None => self.ask_over_other(now, tracker, purpose, exchange.other_family),
+                    Some(_) => self.trackers[tracker.0].has_both_families = true,
+                }
             }
             Answer::Leads(location) => match exchange.trail.follow(&location) {
                 Err(error) => self.on_failed(now, tracker, purpose, TrackerError::Redirect(error)),
                 Ok(()) => {
                     exchange.stale = 0;
-                    self.begin_exchange(now, Slot { tracker, purpose, until, work: Work::Http(exchange) })
+                    self.begin_exchange(
+                        now,
+                        Slot { tracker, purpose, until, family, work: Work::Http(exchange) },
+                    )
                 }
             },
+        }
+    }
+
+    /// A tracker that has answered, and has addresses of the other family, is told over that one, too: it learns where this
+    /// side is reached by the address that it is asked from (BEP 7).
+    fn ask_over_other(&mut self, now: Instant, index: TrackerIndex, purpose: Purpose, other: Option<Family>) {
+        let (Purpose::Announce(announce), Some(other)) = (purpose, other) else { return };
+        let Some(tracker) = self.trackers.get_mut(index.0) else { return };
+        let is_told = tracker.announcing.is_none() && tracker.failures() == 0;
+        if is_told && announce.event != Event::Stopped && self.phase == Phase::Running {
+            self.begin_http_over(now, index, purpose, Some(other));
         }
     }
 
@@ -295,7 +337,8 @@ impl Announcer {
     }
 
     fn on_closed(&mut self, now: Instant, key: SlotKey, reason: CloseReason) {
-        let Some(Slot { tracker, purpose, until, work: Work::Http(mut exchange) }) = self.remove_slot(key)
+        let Some(Slot { tracker, purpose, until, family, work: Work::Http(mut exchange) }) =
+            self.remove_slot(key)
         else {
             return;
         };
@@ -308,7 +351,7 @@ impl Announcer {
             // The server closed an idle connection just as it was used again: nobody's fault.
             exchange.stale += 1;
             exchange.stage = Stage::Leasing;
-            self.begin_exchange(now, Slot { tracker, purpose, until, work: Work::Http(exchange) });
+            self.begin_exchange(now, Slot { tracker, purpose, until, family, work: Work::Http(exchange) });
             return;
         }
         self.on_failed(now, tracker, purpose, TrackerError::Closed(reason));
@@ -325,13 +368,13 @@ impl Announcer {
 
     /// Ends an exchange or a look-up without a word; a connection goes with it unless it is idle.
     pub(super) fn close_slot(&mut self, now: Instant, key: SlotKey) {
-        let Some(Slot { work: Work::Http(exchange), .. }) = self.remove_slot(key) else { return };
+        let Some(Slot { work: Work::Http(exchange), family, .. }) = self.remove_slot(key) else { return };
         if let Some(lease) = exchange.lease {
             self.give_back(Some(lease.break_off(now)));
             return;
         }
         let origin = exchange.trail.url().origin().clone();
-        let to = Destination { origin, reach: exchange.bounds().reach };
+        let to = Destination { origin, reach: exchange.bounds().reach, family };
         self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot: key, to }));
     }
 

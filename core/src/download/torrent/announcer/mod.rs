@@ -384,8 +384,10 @@ impl Announcer {
         mut answer: AnnounceAnswer,
     ) {
         let Purpose::Announce(announce) = purpose else { return };
+        // Who leaves waits until the other family of addresses has heard it, too.
+        let waits = announce.event == Event::Stopped && self.is_asked(index, purpose);
         let Some(tracker) = self.trackers.get_mut(index.0) else { return };
-        let is_awaited = tracker.announcing == Some(announce);
+        let is_awaited = tracker.announcing == Some(announce) && !waits;
         if is_awaited {
             tracker.announcing = None;
             let interval = tracker.succeeded(now, announce, &answer);
@@ -428,8 +430,9 @@ impl Announcer {
     fn on_failed(&mut self, now: Instant, index: TrackerIndex, purpose: Purpose, error: TrackerError) {
         // A scrape is only for show, and changes nothing where it fails.
         let Purpose::Announce(announce) = purpose else { return };
+        let is_asked = self.is_asked(index, purpose);
         let Some(tracker) = self.trackers.get_mut(index.0) else { return };
-        if tracker.announcing != Some(announce) {
+        if tracker.announcing != Some(announce) || is_asked {
             return;
         }
         tracing::debug!(tracker = %tracker.name(), %error, "announce failed");
@@ -439,6 +442,11 @@ impl Announcer {
             self.tell(index, reason, MessageKind::Failure);
         }
         self.leave_after(now, index, announce);
+    }
+
+    /// Whether a tracker is being asked the same over HTTP, over the other family of addresses.
+    fn is_asked(&self, index: TrackerIndex, purpose: Purpose) -> bool {
+        self.slots.iter().any(|(_, slot)| slot.tracker == index && slot.purpose == purpose)
     }
 
     /// Passes on what a tracker says, unless it has just said the same.

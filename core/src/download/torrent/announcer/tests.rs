@@ -143,7 +143,7 @@ impl Table {
             ConnectionConfig { read_timeout: Duration::from_secs(30), keep_alive: Duration::from_secs(60) };
         let connection = Box::new(Connection::new(self.now, config));
         self.links.insert(link, (slot, String::new()));
-        let lease = Lease { link, connection, reused, local: false };
+        let lease = Lease { link, connection, reused, local: false, other_family: None };
         self.act(|announcer, now| announcer.leased(now, slot, lease));
         self.act(|announcer, now| announcer.grant(now, slot, 1 << 30));
         link

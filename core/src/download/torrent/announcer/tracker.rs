@@ -22,6 +22,8 @@ pub(super) struct Tracker {
     shown: Option<String>,
     pub(super) tier: usize,
     told: Told,
+    /// Whether its name has addresses of both families, as far as is known.
+    pub(super) has_both_families: bool,
     /// The announce that is under way.
     pub(super) announcing: Option<Announcing>,
     pub(super) udp: Udp,
@@ -74,6 +76,7 @@ impl Tracker {
             shown,
             tier,
             told: Told::Nothing,
+            has_both_families: false,
             announcing: None,
             udp: Udp::default(),
             tracker_id: None,

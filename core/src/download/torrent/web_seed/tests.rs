@@ -122,7 +122,7 @@ impl World {
         let link = LinkKey::from_u64(self.links);
         self.slot = Some(slot);
         let connection = Box::new(Connection::new(self.now, config));
-        let lease = Lease { link, connection, reused: self.links > 1, local: false };
+        let lease = Lease { link, connection, reused: self.links > 1, local: false, other_family: None };
         self.seed.leased(self.now, slot, lease);
         self.seed.grant(self.now, slot, u32::MAX);
     }
@@ -354,7 +354,7 @@ fn names_that_lead_into_the_own_network_are_asked_for_files_only() {
             });
             (slot, to) = leased.expect("it follows");
         }
-        let Destination { origin, reach } = to;
+        let Destination { origin, reach, .. } = to;
         world.seed.lease_failed(world.now, slot, DownloadError::OutOfReach { origin });
         let Some(Output::Failed { error, .. }) = world.seed.poll_output() else { panic!("it has failed") };
         (reach, error.to_string(), world.seed.is_gone())

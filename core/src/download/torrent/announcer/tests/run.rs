@@ -293,7 +293,7 @@ fn late_inputs_change_nothing() {
     table.links.insert(link, (lease, String::new()));
     let config = ConnectionConfig { read_timeout: SECOND, keep_alive: SECOND };
     let connection = Box::new(Connection::new(table.now, config));
-    let late = Lease { link, connection, reused: false, local: false };
+    let late = Lease { link, connection, reused: false, local: false, other_family: None };
     table.act(|announcer, now| announcer.leased(now, lease, late));
     assert!(table.links.is_empty() && table.sent.is_empty() && table.announcer.poll_timeout().is_none());
 }
