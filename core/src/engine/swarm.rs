@@ -153,12 +153,12 @@ impl Swarm {
         listener: ListenerKey,
         result: Result<SocketAddr, LinkError>,
     ) -> bool {
+        if result.is_err() {
+            self.listeners.remove(&listener);
+        }
+        // Of the other family, without which it goes too, whatever comes late.
         let Listening::Trying { listener: tried, port } = self.listening else { return false };
         if tried != listener {
-            // The other family, without which it goes too.
-            if result.is_err() {
-                self.listeners.remove(&listener);
-            }
             return false;
         }
         match result {
@@ -171,7 +171,6 @@ impl Swarm {
                 true
             }
             Err(error) => {
-                self.listeners.remove(&listener);
                 match port.checked_add(1).filter(|next| port > 0 && *next <= plan.ports.1) {
                     Some(next) => self.try_port(plan, next),
                     None => {
