@@ -329,7 +329,7 @@ impl TorrentFiles {
     /// After a failed sync nothing is known of what was not durable before; it is fetched again.
     fn on_sync_failed(&mut self, node: Node, error: crate::base::disk::DiskError) {
         self.checkpoint = None;
-        self.have = self.saved.pieces.clone();
+        self.keep_saved();
         self.is_local = false;
         let file = match node {
             Node::File(file) => file,

@@ -65,6 +65,16 @@ pub(super) enum JobOp {
 }
 
 impl JobOp {
+    /// The bytes that are in memory for it.
+    fn held(&self) -> u64 {
+        match self {
+            Self::Write { data, .. } | Self::WriteHashed { data, .. } => {
+                data.iter().map(|part| part.len() as u64).sum()
+            }
+            _ => 0,
+        }
+    }
+
     fn on(self, file: FileKey) -> Option<DiskOp> {
         let algorithm = HashAlgorithm::Sha1;
         Some(match self {
@@ -184,10 +194,15 @@ impl Handles {
         self.handles.contains_key(&slot)
     }
 
-    /// Gives up all jobs that wait, but for those that make data durable.
-    pub(super) fn drop_waiting(&mut self) {
+    /// Gives up all jobs that wait, but for those that make data durable. Says how many bytes they held in memory.
+    pub(super) fn drop_waiting(&mut self) -> u64 {
+        let mut freed = 0;
         for handle in self.handles.values_mut() {
-            handle.waiting.retain(|job| matches!(job.op, JobOp::Sync));
+            handle.waiting.retain(|job| {
+                let stays = matches!(job.op, JobOp::Sync);
+                freed += if stays { 0 } else { job.op.held() };
+                stays
+            });
         }
         // What waits for the store will not be made any more.
         for slot in self.unrecorded.drain(..) {
@@ -197,6 +212,7 @@ impl Handles {
         self.handles.retain(|_, handle| !is_idle(handle));
         let left = &self.handles;
         self.queue.retain(|slot| left.contains_key(slot));
+        freed
     }
 
     fn evict(&mut self) -> Option<FileKey> {

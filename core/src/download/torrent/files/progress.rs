@@ -47,6 +47,15 @@ impl TorrentFiles {
         }
     }
 
+    /// Nothing is there but what is durable.
+    pub(super) fn keep_saved(&mut self) {
+        self.have = self.saved.pieces.clone();
+        self.count_left();
+        if self.wanted_len.is_some() {
+            self.recount();
+        }
+    }
+
     /// A file is not whole any more, or not there.
     pub(super) fn unmark_done(&mut self, file: u32) {
         let is_wanted = self.is_wanted(file);

@@ -82,7 +82,8 @@ impl TorrentFiles {
                 self.reading.clear();
                 self.serving.clear();
                 self.handles.unpin_all();
-                self.handles.drop_waiting();
+                let freed = self.handles.drop_waiting();
+                self.in_memory = self.in_memory.saturating_sub(freed);
             }
         }
     }
@@ -183,7 +184,7 @@ impl TorrentFiles {
         }
         // Nothing of ours is left.
         self.saved = super::FilesSaved::new(&self.plan.layout);
-        self.have = self.saved.pieces.clone();
+        self.keep_saved();
         self.checkpoint = None;
     }
 

@@ -284,6 +284,19 @@ fn what_is_no_block_or_came_before_is_dropped() {
 }
 
 #[test]
+fn what_is_given_up_before_its_file_is_open_is_no_longer_in_memory() {
+    let mut world = world();
+    world.start();
+    world.settle();
+    let grid = world.torrent.layout.grid();
+    grid.blocks(grid.piece(0).unwrap()).for_each(|block| world.give(block));
+    world.files.stop(world.now);
+    world.drain();
+    world.settle();
+    assert_eq!((world.events.last(), world.files.backlog()), (Some(&Output::Stopped(None)), 0));
+}
+
+#[test]
 fn what_was_only_checked_is_closed_as_soon_as_it_is_durable() {
     let mut world = world();
     world.start();
@@ -645,6 +658,10 @@ fn the_failure_of_any_operation_ends_in_good_order() {
             assert!(ended || finished, "{nth} {kind}: {:?}", world.events);
             world.check_claims();
             assert_eq!(world.disk.open_count(), 0, "{nth} {kind}");
+            let layout = &world.torrent.layout;
+            let files = (0..layout.files()).filter(|file| !layout.is_pad(*file));
+            let there = files.map(|file| world.files.file_progress(file)).sum();
+            assert_eq!(world.files.completed_len().unwrap_or(there), there, "{nth} {kind}");
             let plan = world.torrent.plan();
             world.fail = None;
             world.restart(plan, nth % 2 == 0);
