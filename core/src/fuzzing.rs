@@ -8,6 +8,7 @@ pub mod rules;
 pub mod swarm;
 pub mod torrent;
 pub mod trackers;
+pub mod whole_torrent;
 
 use crate::base::{FileName, Instant, LinkInput, RangeSet};
 use crate::engine::record::{DownloadRecord, Note, decode_progress, encode_progress};
@@ -24,7 +25,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 45] = [
+pub const TARGETS: [(&str, Body); 46] = [
     ("announcer", trackers::announcer),
     ("backoff", policies::backoff),
     ("bencode", bencode),
@@ -62,6 +63,7 @@ pub const TARGETS: [(&str, Body); 45] = [
     ("super_seed", rules::super_seed),
     ("target", machines::target),
     ("token_bucket", policies::token_bucket),
+    ("torrent", whole_torrent::torrent),
     ("torrent_create", torrent::create),
     ("torrent_files", torrent_files),
     ("torrent_files_saved", torrent_files_saved),

@@ -86,8 +86,8 @@ fn change(rng: &mut Rng, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
 /// How many changed inputs each target is given: the slowest take some milliseconds each.
 const INPUTS: usize = 1000;
 
-/// Heads have a most of their own, whatever comes.
-const MEMORY: usize = 1 << 20;
+/// Heads have a most of their own, whatever comes; the largest world has a few copies of 300 KB on its disk.
+const MEMORY: usize = 2 << 20;
 
 /// A value of two bytes is a node, and lists grow by doubling.
 const MEMORY_PER_BYTE: usize = 200;

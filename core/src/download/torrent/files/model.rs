@@ -2,9 +2,9 @@
 
 mod world;
 
-pub(crate) use self::world::adventure;
 #[cfg(test)]
-pub(crate) use self::world::{ModelTorrent, World};
+pub(crate) use self::world::World;
+pub(crate) use self::world::{ModelTorrent, adventure};
 
 use crate::base::FileName;
 use crate::base::disk::{
@@ -77,6 +77,12 @@ impl ModelDisk {
         }
     }
 
+    /// A part of a file that is open.
+    pub(crate) fn part(&self, file: FileKey, offset: u64, len: u32) -> Option<&[u8]> {
+        let (inode, _) = self.open.get(&file)?;
+        self.inodes.get(inode)?.now.get(offset as usize..(offset + u64::from(len)) as usize)
+    }
+
     /// All names.
     pub(crate) fn paths(&self) -> Vec<&str> {
         self.names.keys().map(String::as_str).collect()
@@ -106,7 +112,8 @@ impl ModelDisk {
         }
     }
 
-    fn open_root(&mut self, key: DirKey) {
+    /// A directory without a name.
+    pub(crate) fn open_root(&mut self, key: DirKey) {
         self.dirs.insert(key, String::new());
     }
 
@@ -120,7 +127,7 @@ impl ModelDisk {
     }
 
     /// Resolves what an operation names, as executors do when it is given to them.
-    fn resolve(&mut self, op: &DiskOp) -> Resolved {
+    pub(crate) fn resolve(&mut self, op: &DiskOp) -> Resolved {
         match op {
             DiskOp::Close { file } => {
                 assert!(self.open.remove(file).is_some(), "{file:?} is closed but not open");
@@ -177,7 +184,8 @@ impl ModelDisk {
         Resolved { dir, inode, synced, names }
     }
 
-    fn perform(&mut self, op: DiskOp, resolved: Resolved) -> DiskResult {
+    /// Performs an operation.
+    pub(crate) fn perform(&mut self, op: DiskOp, resolved: Resolved) -> DiskResult {
         let Resolved { dir, inode, synced, names } = resolved;
         let path = |name: &FileName| format!("{dir}{name}");
         let folder = |name: &FileName| format!("{dir}{name}/");
@@ -340,8 +348,9 @@ fn write(file: &mut Inode, offset: u64, data: &[Bytes], room: u64) -> DiskResult
     Ok(DiskOk::Done)
 }
 
+/// What an operation named when it was given.
 #[derive(Debug)]
-struct Resolved {
+pub(crate) struct Resolved {
     dir: String,
     inode: Option<u64>,
     synced: Option<Vec<u8>>,

@@ -76,6 +76,32 @@ impl ModelTorrent {
         let range = self.layout.grid().block_range(block);
         Bytes::copy_from_slice(&self.content[range.start as usize..range.end as usize]).into()
     }
+
+    /// Whether a piece on the disk is what it must be, now or after a power cut.
+    pub(crate) fn is_right(&self, disk: &ModelDisk, piece: u32, power: bool) -> bool {
+        let Some(piece) = self.layout.grid().piece(piece) else { return false };
+        let names = if power { &disk.durable_names } else { &disk.names };
+        let kept = format!(".{}.parts", self.metainfo.info_hash());
+        let grid = self.layout.grid();
+        let start = grid.piece_range(piece).start;
+        self.layout.piece_spans(piece).filter(|span| !span.pad).all(|span| {
+            let right = &self.file(span.file)[span.offset as usize..(span.offset + span.len) as usize];
+            let path = self.path(span.file);
+            let bytes = |path: &str| match names.get(path) {
+                Some(Entry::File(inode)) => {
+                    disk.inodes.get(inode).map(|inode| if power { &inode.durable } else { &inode.now })
+                }
+                _ => None,
+            };
+            let found = [path.clone(), format!("{path}.part")].into_iter().filter_map(|path| bytes(&path));
+            let offset = span.offset as usize;
+            let mut at_home = found.map(|bytes| bytes.get(offset..offset + right.len()));
+            let in_piece = self.layout.range(span.file).start + span.offset - start;
+            let rooms = (0..64u64).map(|room| room * u64::from(grid.piece_len()) + in_piece);
+            let mut apart = rooms.filter_map(|at| bytes(&kept)?.get(at as usize..at as usize + right.len()));
+            at_home.any(|bytes| bytes == Some(right)) || apart.any(|bytes| bytes == right)
+        })
+    }
 }
 
 /// The files of a torrent on a disk, and a store that has what was last put into it.
@@ -266,40 +292,20 @@ impl World {
     pub(crate) fn check_claims(&mut self) {
         let grid = self.torrent.layout.grid();
         for piece in grid.all().filter(|piece| self.files.have().has(*piece)) {
-            assert!(self.is_right(piece.get(), false), "{piece:?} is not what it is said to be");
+            assert!(
+                self.torrent.is_right(&self.disk, piece.get(), false),
+                "{piece:?} is not what it is said to be"
+            );
         }
         let stored = self.stored.as_deref().and_then(FilesSaved::decode);
         if let Some(saved) = stored {
             for piece in saved.pieces().ones() {
-                assert!(self.is_right(piece, true), "{piece} would be lost by a power cut");
+                assert!(
+                    self.torrent.is_right(&self.disk, piece, true),
+                    "{piece} would be lost by a power cut"
+                );
             }
         }
-    }
-
-    fn is_right(&self, piece: u32, power: bool) -> bool {
-        let Some(piece) = self.torrent.layout.grid().piece(piece) else { return false };
-        let names = if power { &self.disk.durable_names } else { &self.disk.names };
-        let kept = format!(".{}.parts", self.torrent.metainfo.info_hash());
-        let grid = self.torrent.layout.grid();
-        let start = grid.piece_range(piece).start;
-        self.torrent.layout.piece_spans(piece).filter(|span| !span.pad).all(|span| {
-            let right =
-                &self.torrent.file(span.file)[span.offset as usize..(span.offset + span.len) as usize];
-            let path = self.torrent.path(span.file);
-            let bytes = |path: &str| match names.get(path) {
-                Some(Entry::File(inode)) => {
-                    self.disk.inodes.get(inode).map(|inode| if power { &inode.durable } else { &inode.now })
-                }
-                _ => None,
-            };
-            let found = [path.clone(), format!("{path}.part")].into_iter().filter_map(|path| bytes(&path));
-            let offset = span.offset as usize;
-            let mut at_home = found.map(|bytes| bytes.get(offset..offset + right.len()));
-            let in_piece = self.torrent.layout.range(span.file).start + span.offset - start;
-            let rooms = (0..64u64).map(|room| room * u64::from(grid.piece_len()) + in_piece);
-            let mut apart = rooms.filter_map(|at| bytes(&kept)?.get(at as usize..at as usize + right.len()));
-            at_home.any(|bytes| bytes == Some(right)) || apart.any(|bytes| bytes == right)
-        })
     }
 }
 
