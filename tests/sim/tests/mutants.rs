@@ -34,4 +34,4 @@ fn without_a_mutant_the_same_seeds_break_no_rule() {
 }
 
 /// Within so many seeds each has to be found.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 4000;
