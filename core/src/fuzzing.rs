@@ -4,6 +4,7 @@
 pub mod machines;
 pub mod peers;
 pub mod policies;
+pub mod resting;
 pub mod rules;
 pub mod swarm;
 pub mod torrent;
@@ -25,7 +26,7 @@ use core::time::Duration;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 46] = [
+pub const TARGETS: [(&str, Body); 48] = [
     ("announcer", trackers::announcer),
     ("backoff", policies::backoff),
     ("bencode", bencode),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Body); 46] = [
     ("journal", journal),
     ("metadata_fetch", swarm::metadata_fetch),
     ("mirrors", policies::mirrors),
+    ("moving", resting::moving),
     ("peer_extensions", peers::peer_extensions),
     ("peer_messages", peers::peer_messages),
     ("peer_talk", peers::peer_talk),
@@ -60,6 +62,7 @@ pub const TARGETS: [(&str, Body); 46] = [
     ("recording", recording),
     ("records", records),
     ("segments", machines::segments),
+    ("shelf", resting::shelf),
     ("super_seed", rules::super_seed),
     ("target", machines::target),
     ("token_bucket", policies::token_bucket),
