@@ -135,10 +135,14 @@ impl Move {
                 return self.record(Recording::Copy(name));
             }
             // Somebody replaced it since it was looked at.
+            (Carry::OpenOriginal(_), DiskOk::Opened { .. }) => {
+                self.emit(DiskOp::Close { file: self.original() });
+                return self.turn_back_for(DiskAction::Open, DiskErrorKind::NotFound.into());
+            }
             (carry, _) => {
                 self.step = Step::Carry(carry);
                 self.close_copying();
-                return self.turn_back_for(DiskAction::Open, DiskErrorKind::NotFound.into());
+                return self.turn_back_for(action_of(carry), DiskErrorKind::NotFound.into());
             }
         };
         self.step = Step::Carry(next);
