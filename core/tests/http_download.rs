@@ -186,7 +186,9 @@ fn simplest_download_goes_from_lease_to_completion() {
     assert_eq!(play.disk(DiskTag::Write(0), DONE), ["disk Sync"]);
     assert_eq!(play.disk(DiskTag::Sync, DONE), ["disk SyncEntry"]);
     assert_eq!(play.disk(DiskTag::SyncEntry, DONE), ["durable", "record"]);
-    assert_eq!(play.recorded(), ["disk Rename"]);
+    assert_eq!(play.recorded(), ["disk Stat"]);
+    let part = FileStat { identity: OURS, len: 10, regular: true };
+    assert_eq!(play.disk(DiskTag::Stat, Ok(DiskOk::Found(Some(part)))), ["disk Rename"]);
     assert_eq!(play.disk(DiskTag::Rename, DONE), ["disk SyncDir"]);
     assert_eq!(play.disk(DiskTag::SyncDir, DONE), ["disk Close", "ended Completed"]);
     assert_eq!((play.download.phase(), play.download.poll_timeout()), (Phase::Ended, None));

@@ -123,6 +123,17 @@ fn finishing(plan: TargetPlan) -> Target {
     target
 }
 
+/// A target that gives its file the final name.
+fn renaming(plan: TargetPlan) -> Target {
+    let mut target = finishing(plan);
+    target.handle_disk(DiskTag::Sync, DONE);
+    target.handle_disk(DiskTag::SyncEntry, DONE);
+    target.recorded();
+    target.handle_disk(DiskTag::Stat, found(OURS));
+    drain(&mut target);
+    target
+}
+
 fn drain(target: &mut Target) -> Vec<Output> {
     std::iter::from_fn(|| target.poll_output()).collect()
 }
@@ -252,7 +263,8 @@ fn new_file_goes_from_its_name_to_its_final_place() {
     assert_eq!(after(&mut t, DiskTag::SyncEntry, DONE), [Output::Durable, Output::Record]);
     assert_eq!(t.part(), Some(&finalizing()));
     t.recorded();
-    assert_eq!(drain(&mut t), [renames("f", false)]);
+    assert_eq!(drain(&mut t), [stats("f.part")], "it must still be ours");
+    assert_eq!(after(&mut t, DiskTag::Stat, found(OURS)), [renames("f", false)]);
     assert_eq!(after(&mut t, DiskTag::Rename, DONE), [syncs_dir()]);
     assert_eq!(after(&mut t, DiskTag::SyncDir, DONE), [closes(FILE), Output::Finished]);
     assert_eq!((t.poll_timeout(), t.backlog()), (None, 0));
@@ -359,9 +371,9 @@ fn file_to_overwrite_is_replaced_by_the_rename() {
     let mut t = finishing(on_conflict(ConflictPolicy::Overwrite));
     t.handle_disk(DiskTag::Sync, DONE);
     t.handle_disk(DiskTag::SyncEntry, DONE);
-    drain(&mut t);
     t.recorded();
-    assert_eq!(drain(&mut t), [renames("f", true)]);
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Stat, found(OURS)), [renames("f", true)]);
 }
 
 #[test]
@@ -378,25 +390,18 @@ fn taken_name_is_a_failure_where_that_is_the_policy() {
 
 #[test]
 fn name_taken_in_the_meantime_gives_way_once_the_store_knows() {
-    let mut t = finishing(plan());
-    t.handle_disk(DiskTag::Sync, DONE);
-    t.handle_disk(DiskTag::SyncEntry, DONE);
-    t.recorded();
-    drain(&mut t);
+    let mut t = renaming(plan());
     assert_eq!(after(&mut t, DiskTag::Rename, failed(DiskErrorKind::Exists)), [Output::Record]);
     assert_eq!(t.part().map(|part| part.final_name.clone()), Some(name("f.1")));
     t.recorded();
-    assert_eq!(drain(&mut t), [renames("f.1", false)]);
+    drain(&mut t);
+    assert_eq!(after(&mut t, DiskTag::Stat, found(OURS)), [renames("f.1", false)]);
 }
 
 #[test]
 fn name_taken_in_the_meantime_is_a_failure_under_the_other_policies() {
     for policy in [ConflictPolicy::Fail, ConflictPolicy::Skip] {
-        let mut t = finishing(on_conflict(policy));
-        t.handle_disk(DiskTag::Sync, DONE);
-        t.handle_disk(DiskTag::SyncEntry, DONE);
-        t.recorded();
-        drain(&mut t);
+        let mut t = renaming(on_conflict(policy));
         let outputs = after(&mut t, DiskTag::Rename, failed(DiskErrorKind::Exists));
         assert_eq!(outputs, [closes(FILE), exists("/d/f")]);
     }
@@ -783,11 +788,7 @@ fn stop_while_the_last_sync_is_under_way_needs_no_other() {
 
 #[test]
 fn file_that_is_discarded_while_it_is_renamed_goes_under_its_final_name() {
-    let mut t = finishing(plan());
-    t.handle_disk(DiskTag::Sync, DONE);
-    t.handle_disk(DiskTag::SyncEntry, DONE);
-    t.recorded();
-    drain(&mut t);
+    let mut t = renaming(plan());
     t.discard(None);
     assert_eq!(drain(&mut t), []);
     assert_eq!(after(&mut t, DiskTag::Rename, DONE), [closes(FILE), stats("f")]);
@@ -796,11 +797,7 @@ fn file_that_is_discarded_while_it_is_renamed_goes_under_its_final_name() {
 
 #[test]
 fn stop_while_the_file_is_renamed_leaves_the_rest_to_the_next_life() {
-    let mut t = finishing(plan());
-    t.handle_disk(DiskTag::Sync, DONE);
-    t.handle_disk(DiskTag::SyncEntry, DONE);
-    t.recorded();
-    drain(&mut t);
+    let mut t = renaming(plan());
     t.stop();
     assert_eq!(drain(&mut t), []);
     assert_eq!(after(&mut t, DiskTag::Rename, DONE), [closes(FILE), STOPPED]);
