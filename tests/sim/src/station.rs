@@ -111,6 +111,11 @@ impl Station {
         self.store.crash(mode);
     }
 
+    /// The user names another directory.
+    pub fn allow(&mut self, dir: &str) {
+        self.invariants.allow(dir.into());
+    }
+
     /// Gives the engine a command, with a token for the answer.
     ///
     /// # Panics

@@ -167,6 +167,7 @@ fn seeding(seed: u64, mount: bool) -> (World, NodeId, DownloadId) {
 
 fn join(world: &mut World, number: u8, peers: &[u8], mount: bool) -> (NodeId, DownloadId) {
     let node = world.add_station(&[address(number)], EngineConfig::new().seed_ratio(0.0));
+    world.act(node, |station: &mut Station, _| station.allow(NEW));
     if mount {
         world.act(node, |station: &mut Station, _| station.disk.mount("/elsewhere"));
     }
