@@ -51,7 +51,7 @@ impl Backoff {
 }
 
 /// 2³¹ milliseconds are 24 days: doubling further changes nothing, and a `u32` factor holds no more.
-const MAX_DOUBLINGS: u32 = 31;
+pub(crate) const MAX_DOUBLINGS: u32 = 31;
 
 /// A year. Whoever sets more means "never", and arithmetic on it must not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

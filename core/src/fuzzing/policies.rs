@@ -4,7 +4,7 @@ use super::machines::each;
 use crate::base::bucket::Passed;
 use crate::base::{Instant, Rng, TokenBucket};
 use crate::download::DownloadError;
-use crate::download::backoff::Backoff;
+use crate::download::backoff::{Backoff, MAX_DOUBLINGS};
 use crate::download::http::mirrors::{Mirror, MirrorIndex, Mirrors, Ranges};
 use crate::download::http::ramp::Ramp;
 use crate::wire::http::HttpUrl;
@@ -93,7 +93,9 @@ pub fn backoff(data: &[u8]) {
             // Jitter is reckoned in floating point.
             let slack = Duration::from_micros(1) + even / 1_000_000;
             assert!(wait + slack >= least && wait <= most + slack, "{wait:?} is not about {even:?}");
-            even = even.saturating_mul(2).min(longest.max(first)).min(YEAR);
+            if failures < MAX_DOUBLINGS {
+                even = even.saturating_mul(2).min(longest.max(first)).min(YEAR);
+            }
             failures += 1;
         }
         assert_eq!(backoff.failures(), failures);
