@@ -61,17 +61,3 @@ fn two_that_connect_to_each_other_at_once_keep_one_link() {
         }
     }
 }
-
-#[test]
-fn who_connected_to_this_side_is_not_connected_to_as_well() {
-    let mut world = World::new(3);
-    let seed = join(&mut world, 1, true, &[]);
-    world.run_for(Duration::from_secs(1));
-    let leecher = join(&mut world, 2, false, &[1]);
-    world.run_for(Duration::from_millis(500));
-    for tick in 0..1000 {
-        world.run_for(Duration::from_millis(20));
-        let both = (connections(&mut world, seed), connections(&mut world, leecher));
-        assert_eq!(both, (1, 1), "tick {tick}: {}", world.report());
-    }
-}
