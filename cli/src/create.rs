@@ -1,9 +1,8 @@
 //! `gosh-dl create`: a torrent of a file or folder.
 
 use crate::args::CreateArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, io_message};
 use crate::pieces::{self, Part};
-use crate::settings::io_message;
 use crate::{output, text};
 use gosh_dl_core::wire::torrent::create::{NewFile, NewTorrent};
 use std::path::{Path, PathBuf};

@@ -10,6 +10,30 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure(pub(crate) String);
 
+/// Wrong usage (exit code 2): one line for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Why a command did nothing.
+pub(crate) enum Refusal {
+    /// It was not meant like this.
+    Usage(UsageError),
+    /// It could not be done.
+    Failure(Failure),
+}
+
+impl From<UsageError> for Refusal {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 impl Failure {
     /// The engine could not start or go on.
     pub(crate) fn engine(error: &EngineError) -> Self {
@@ -33,6 +57,15 @@ impl Failure {
         Self(format!(
             "the same download is already running in another process (state {path}); wait for it, or stop it first"
         ))
+    }
+}
+
+/// The operating system's sentence without its number.
+pub(crate) fn io_message(error: &std::io::Error) -> String {
+    let message = error.to_string();
+    match message.find(" (os error") {
+        Some(end) => message[..end].to_owned(),
+        None => message,
     }
 }
 

@@ -35,8 +35,8 @@ mod watch;
 use args::{Cli, Command, StateCommand};
 use clap::{CommandFactory as _, Parser as _};
 use engine::Runtime;
-use manage::Refusal;
-use settings::{Show, UsageError};
+use failure::{Refusal, UsageError};
+use settings::Show;
 use std::process::ExitCode;
 use wait::block_on;
 
@@ -59,12 +59,12 @@ fn command(command: Command) -> Result<u8, Refusal> {
     match command {
         Command::Get(args) => {
             log::start(args.show.verbose);
-            let settings = settings::get(&args).map_err(Refusal::Usage)?;
+            let settings = settings::get(&args)?;
             Ok(block_on(settings.runtime, get::get(settings, Show::from(&args.show)))??)
         }
         Command::Seed(args) => {
             log::start(args.show.verbose);
-            let settings = swarm::seed(&args).map_err(Refusal::Usage)?;
+            let settings = swarm::seed(&args)?;
             Ok(block_on(settings.runtime, seed::seed(settings, Show::from(&args.show)))??)
         }
         Command::Show { torrent, json } => Ok(show::show(&torrent, json)?),

@@ -3,10 +3,10 @@
 use crate::announced::{Announced, Announcement};
 use crate::args::{CancelArgs, ListArgs, ResumeArgs};
 use crate::engine::{Engine, Runtime};
-use crate::failure::{self, Failure};
+use crate::failure::{self, Failure, Refusal};
 use crate::run::{Job, Leave, run};
 use crate::selection::Selection;
-use crate::settings::{self, Show, UsageError};
+use crate::settings::{self, Show};
 use crate::state::{self, Found, Known, State};
 use crate::storage::{self, Storage};
 use crate::watch::{self, Pending, go_on};
@@ -15,20 +15,6 @@ use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineConfig};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-
-/// Why a command did nothing.
-pub(crate) enum Refusal {
-    /// Exit code 2.
-    Usage(UsageError),
-    /// Exit code 1.
-    Failure(Failure),
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
 
 /// The downloads of one state file that a command names.
 struct Chosen {
@@ -117,7 +103,7 @@ fn list_in_use(path: &Path, json: bool) -> usize {
 
 /// Goes on with all that is not complete, or with what is named.
 pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
-    let config = settings::config(&args.transfer, EngineConfig::new()).map_err(Refusal::Usage)?;
+    let config = settings::config(&args.transfer, EngineConfig::new())?;
     let chosen = choose(args.transfer.state.as_deref(), &args.ids, |status| {
         status.state != DownloadState::Completed && (!args.ids.is_empty() || state::is_worth_keeping(status))
     })?;

@@ -1,7 +1,6 @@
 //! Reading `.torrent` files.
 
-use crate::failure::Failure;
-use crate::settings::io_message;
+use crate::failure::{Failure, io_message};
 use crate::text;
 use gosh_dl_core::wire::torrent::{MAX_METAINFO_LEN, Metainfo};
 use std::fs::File;

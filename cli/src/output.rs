@@ -1,8 +1,7 @@
 //! The two streams. A reader of standard output that went away (a closed pipe) is not an error: the downloads matter more.
 //! Whatever else keeps results from being written is one, and is told once.
 
-use crate::failure::Failure;
-use crate::settings::io_message;
+use crate::failure::{Failure, io_message};
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 

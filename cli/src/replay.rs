@@ -1,8 +1,7 @@
 //! `gosh-dl replay`: runs what `--record` wrote through the engine again, step by step.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, io_message};
 use crate::output;
-use crate::settings::io_message;
 use crate::text;
 use gosh_dl_core::engine::recording::{Ending, RECORDING_LIMIT, Replay, output_line};
 use std::fs::File;

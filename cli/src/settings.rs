@@ -2,6 +2,7 @@
 
 use crate::args::{GetArgs, ShowArgs, TransferArgs};
 use crate::engine::Runtime;
+use crate::failure::{UsageError, io_message};
 use crate::input_file::{self, Entry};
 use crate::storage::Storage;
 use crate::{metainfo, swarm, text};
@@ -13,10 +14,6 @@ use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use url::Url;
-
-/// Wrong usage: one line for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UsageError(pub(crate) String);
 
 /// A `get` command.
 #[derive(Debug)]
@@ -338,15 +335,6 @@ fn at_line(args: &GetArgs, entry: &Entry, UsageError(why): UsageError) -> UsageE
             UsageError(format!("--input-file {}: line {}: {why}", text::path(file), entry.line))
         }
         _ => UsageError(why),
-    }
-}
-
-/// The operating system's sentence without its number.
-pub(crate) fn io_message(error: &std::io::Error) -> String {
-    let message = error.to_string();
-    match message.find(" (os error") {
-        Some(end) => message[..end].to_owned(),
-        None => message,
     }
 }
 

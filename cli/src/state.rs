@@ -3,9 +3,9 @@
 //! Each command has a database of its own, named by what it fetches, so that the same command finds it again and two
 //! different ones never wait for each other.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, io_message};
 use crate::selection::{Part, Selection};
-use crate::settings::{self, Request, Source, io_message};
+use crate::settings::{self, Request, Source};
 use crate::storage::Storage;
 pub(crate) use crate::storage::remove;
 use crate::text;

@@ -1,7 +1,6 @@
 //! The kinds of state files, and the way from one to another.
 
-use crate::failure::Failure;
-use crate::settings::io_message;
+use crate::failure::{Failure, io_message};
 use crate::text;
 use gosh_dl_core::base::store::{Record, Store, StoreError, StoreOp, Table};
 use gosh_dl_redb::RedbStore;

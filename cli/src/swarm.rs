@@ -2,7 +2,7 @@
 
 use crate::args::{Encryption, SeedArgs, SwarmArgs, Transport};
 use crate::engine::Runtime;
-use crate::settings::{UsageError, io_message};
+use crate::failure::{UsageError, io_message};
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{EngineConfig, TorrentConfig};
 use std::path::PathBuf;

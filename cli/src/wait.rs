@@ -1,8 +1,7 @@
 //! Waiting: for a future, a while, several commands. All of it is the same whichever runtime drives the engine.
 
 use crate::engine::Runtime;
-use crate::failure::Failure;
-use crate::settings;
+use crate::failure::{Failure, io_message};
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use std::future::{Future, poll_fn};
@@ -18,7 +17,7 @@ pub(crate) fn block_on<T>(runtime: Runtime, future: impl Future<Output = T>) -> 
         Runtime::Tokio => {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-                    Failure(format!("the runtime cannot start: {}; try again", settings::io_message(&error)))
+                    Failure(format!("the runtime cannot start: {}; try again", io_message(&error)))
                 })?;
             let mut future = pin!(future);
             let result = runtime.block_on(poll_fn(|cx| {
