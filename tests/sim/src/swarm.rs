@@ -8,6 +8,7 @@ use crate::agenda::Latency;
 use crate::content::Content;
 use crate::internet::NodeId;
 use crate::link::LinkProfile;
+use crate::one_file::OneFile;
 use crate::pipe::Line;
 use crate::station::Station;
 use crate::world::World;
@@ -16,8 +17,6 @@ use core::time::Duration;
 use gosh_dl_core::base::{Instant, Rng, WallClock};
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{DownloadEvent, EngineConfig};
-use gosh_dl_core::wire::torrent::create::NewTorrent;
-use sha1::{Digest as _, Sha1};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -109,7 +108,7 @@ impl SwarmOutcome {
 /// Where an engine does not take the torrent, or a file is not what it should be.
 pub fn play(plan: &SwarmPlan) -> SwarmOutcome {
     let content: Arc<[u8]> = Content::generated(plan.seed, plan.len).slice(0..plan.len)[..].into();
-    let torrent = torrent(plan, &content);
+    let torrent = OneFile::new(Content::generated(plan.seed, plan.len), plan.piece_len).raw();
     let mut swarm = Swarm { rng: Rng::from_seed(seed_of(plan.seed)), actors: None, now: Instant::ZERO };
     let seed = swarm.join(plan, 0, &torrent, &content);
     let leechers: Vec<NodeId> =
@@ -143,7 +142,7 @@ impl Swarm {
         let mut station = Station::new(self.rng.fork(), wall, config);
         station.disk.shared = Some(Arc::clone(content));
         if is_seed {
-            station.disk.put(World::DIR, NAME, content);
+            station.disk.put(World::DIR, OneFile::NAME, content);
         }
         let now = self.now;
         let started = station.start(now);
@@ -215,21 +214,10 @@ fn is_done(station: &mut Station, content: &[u8]) -> bool {
     let done = station.events.iter().any(|(_, event)| matches!(event, DownloadEvent::Completed { .. }));
     station.events.clear();
     if done {
-        let file = station.disk.content(World::DIR, NAME);
+        let file = station.disk.content(World::DIR, OneFile::NAME);
         assert!(file.is_some_and(|file| file == content), "a complete file is what it should be");
     }
     done
-}
-
-fn torrent(plan: &SwarmPlan, content: &[u8]) -> Bytes {
-    let mut torrent = NewTorrent::file(NAME, plan.len);
-    torrent.piece_len = Some(plan.piece_len);
-    let pieces = content.chunks(plan.piece_len as usize);
-    let hashes: Vec<[u8; 20]> = pieces.map(|piece| Sha1::digest(piece).into()).collect();
-    match torrent.finish(&hashes) {
-        Ok(metainfo) => metainfo.raw().clone(),
-        Err(error) => panic!("this is no torrent: {error}"),
-    }
 }
 
 fn seed_of(number: u64) -> [u8; 32] {
@@ -243,7 +231,6 @@ fn address(number: u16) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(20, 1, high, low))
 }
 
-const NAME: &str = "file";
 /// How many others one knows who comes.
 const KNOWN: u16 = 10;
 /// How exactly the end is known.

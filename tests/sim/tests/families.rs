@@ -3,27 +3,16 @@
 use core::time::Duration;
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{Engine, EngineConfig};
-use gosh_dl_core::wire::torrent::Metainfo;
-use gosh_dl_core::wire::torrent::create::NewTorrent;
 use gosh_dl_core::wire::tracker::Event;
-use gosh_dl_sim::{Content, NodeId, Tracker, TrackerConduct, World};
+use gosh_dl_sim::{Content, NodeId, OneFile, Tracker, TrackerConduct, World};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const LEN: u64 = 100_000;
-const PIECE_LEN: u32 = 64 << 10;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 100));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100));
 const NOBODY: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x101));
 const OURS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
-
-fn metainfo() -> Metainfo {
-    let mut torrent = NewTorrent::file("file", LEN);
-    torrent.piece_len = Some(PIECE_LEN);
-    torrent.trackers = vec![vec!["http://tracker.example:6969/announce".to_owned()]];
-    let hashes = Content::generated(8, LEN).piece_hashes(PIECE_LEN);
-    torrent.finish(&hashes).expect("there is one")
-}
 
 /// The two faces of one tracker, and an engine that takes part for an hour and leaves.
 fn play(named: &[IpAddr], ours: &[IpAddr]) -> [Vec<(IpAddr, Event)>; 2] {
@@ -34,10 +23,10 @@ fn play(named: &[IpAddr], ours: &[IpAddr]) -> [Vec<(IpAddr, Event)>; 2] {
         world.add_actor(&[ip], tracker)
     });
     let node = world.add_station(ours, EngineConfig::new());
-    let torrent = metainfo().raw().clone();
-    let add =
-        |engine: &mut Engine, now, token| engine.add_torrent(now, torrent, DownloadOptions::new(), token);
-    world.command(node, add).1.expect("it is taken");
+    let file = OneFile::with(Content::generated(8, LEN), 64 << 10, |torrent| {
+        torrent.trackers = vec![vec!["http://tracker.example:6969/announce".to_owned()]];
+    });
+    file.add(&mut world, node, DownloadOptions::new());
     world.run_for(Duration::from_secs(2000));
     world.command(node, |engine: &mut Engine, now, _| engine.shutdown(now));
     world.run_for(Duration::from_secs(10));

@@ -2,54 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{DownloadState, DownloadStatus, Engine, EngineConfig, EngineError};
-use gosh_dl_core::wire::torrent::create::NewTorrent;
-use gosh_dl_sim::{Content, CrashMode, NodeId, Station, World};
-use sha1::{Digest as _, Sha1};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use gosh_dl_core::engine::{DownloadState, Engine, EngineConfig, EngineError};
+use gosh_dl_sim::one_file::{OneFile, place};
+use gosh_dl_sim::{Content, CrashMode, NodeId, World};
 
-const LEN: usize = 8_000_000;
+const LEN: u64 = 8_000_000;
 const SECOND: Duration = Duration::from_secs(1);
-
-const fn address(number: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(203, 0, 113, number))
-}
-
-fn content() -> Vec<u8> {
-    Content::generated(5, LEN as u64).slice(0..LEN as u64).to_vec()
-}
-
-fn torrent() -> Bytes {
-    let mut torrent = NewTorrent::file("file", LEN as u64);
-    torrent.piece_len = Some(64 << 10);
-    let hashes: Vec<[u8; 20]> = content().chunks(64 << 10).map(|piece| Sha1::digest(piece).into()).collect();
-    torrent.finish(&hashes).unwrap().raw().clone()
-}
 
 /// An engine that has the file, or fetches it from the first.
 fn join(world: &mut World, number: u8) -> (NodeId, DownloadId) {
-    let node = world.add_station(&[address(number)], EngineConfig::new().seed_ratio(0.0).enable_pex(false));
-    let mut options = DownloadOptions::new();
-    if number == 1 {
-        world.act(node, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
-    } else {
-        options = options.peer(SocketAddr::new(address(1), 6881));
+    let file = OneFile::new(Content::generated(5, LEN), 64 << 10);
+    let config = EngineConfig::new().seed_ratio(0.0).enable_pex(false);
+    match number {
+        1 => file.seed(world, 1, config, DownloadOptions::new()),
+        _ => file.join(world, number, config, DownloadOptions::new().peer(place(1))),
     }
-    let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
-    let id = world.command(node, add).1.unwrap();
-    (node, id)
-}
-
-fn status(world: &mut World, (node, id): (NodeId, DownloadId)) -> DownloadStatus {
-    world.command(node, |engine: &mut Engine, now, _| engine.status(now, id)).1.unwrap()
 }
 
 /// How many bytes it has sent, and how many peers it serves.
 fn served(world: &mut World, seed: (NodeId, DownloadId)) -> (u64, usize) {
-    let status = status(world, seed);
+    let status = world.status_of(seed);
     let unchoked = status.peers.unwrap().iter().filter(|peer| !peer.am_choking).count();
     (status.torrent_info.unwrap().uploaded, unchoked)
 }
@@ -103,8 +77,8 @@ fn a_lower_goal_is_met_at_once_and_a_higher_one_goes_on() {
     world.run_for(SECOND);
     let leecher = join(&mut world, 2);
     world.run_for(SECOND * 20);
-    assert_eq!(status(&mut world, leecher).state, DownloadState::Seeding);
-    let state = |world: &mut World| status(world, seed).state;
+    assert_eq!(world.status_of(leecher).state, DownloadState::Seeding);
+    let state = |world: &mut World| world.status_of(seed).state;
     // It has sent each byte once.
     set_goal(&mut world, seed, Some(1.5), None);
     world.run_for(SECOND);

@@ -1,14 +1,12 @@
 //! One peer among five has wrong bytes and does not know it.
 
-use bytes::Bytes;
 use core::time::Duration;
-use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig};
-use gosh_dl_core::wire::torrent::create::NewTorrent;
-use gosh_dl_sim::{Content, NodeId, Station, World};
-use sha1::{Digest as _, Sha1};
+use gosh_dl_core::download::DownloadOptions;
+use gosh_dl_core::engine::EngineConfig;
+use gosh_dl_sim::one_file::{OneFile, place};
+use gosh_dl_sim::{Content, Station, World};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 
 const LEN: u64 = 12 << 20;
 /// Long enough that every peer has blocks in each piece.
@@ -16,61 +14,32 @@ const PIECE: u32 = 1 << 20;
 const BLOCK: u64 = 16 << 10;
 const LIAR: u8 = 3;
 
-const fn address(number: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(203, 0, 113, number))
-}
-
-fn content() -> Vec<u8> {
-    Content::generated(5, LEN).slice(0..LEN).to_vec()
-}
-
-fn torrent() -> Bytes {
-    let mut torrent = NewTorrent::file("file", LEN);
-    torrent.piece_len = Some(PIECE);
-    let hashes: Vec<[u8; 20]> =
-        content().chunks(PIECE as usize).map(|piece| Sha1::digest(piece).into()).collect();
-    torrent.finish(&hashes).expect("there is one").raw().clone()
-}
-
-fn add(world: &mut World, station: NodeId, options: DownloadOptions) -> DownloadId {
-    let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
-    world.command(station, add).1.expect("it is taken")
-}
-
-fn is_done(world: &World, id: NodeId) -> bool {
-    let events = &world.station(id).events;
-    events.iter().any(|(_, event)| matches!(event, DownloadEvent::Completed { .. }))
-}
-
 /// Who was connected at each look until the leecher had everything. The liar's blocks at `wrong` are not right.
 /// Says too whether a whole piece was fetched twice.
 fn play(seed: u64, wrong: &[u64]) -> (Vec<BTreeSet<u8>>, bool) {
     let mut world = World::new(seed);
+    let file = OneFile::new(Content::generated(5, LEN), PIECE);
+    let config = EngineConfig::new().seed_ratio(0.0);
     for number in 1..=5 {
-        let station = world.add_station(&[address(number)], EngineConfig::new().seed_ratio(0.0));
-        world.act(station, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
-        add(&mut world, station, DownloadOptions::new());
+        let (station, _) = file.seed(&mut world, number, config.clone(), DownloadOptions::new());
         if number == LIAR {
             world.run_for(Duration::from_secs(2));
             // It has checked its file by now.
             world.act(station, |station: &mut Station, _| {
                 for block in wrong {
                     let at = block * BLOCK;
-                    station.disk.change(World::DIR, "file", at, &[content()[at as usize] ^ 1]);
+                    station.disk.change(World::DIR, "file", at, &[file.bytes()[at as usize] ^ 1]);
                 }
             });
         }
     }
     world.run_for(Duration::from_secs(2));
-    let leecher = world.add_station(&[address(9)], EngineConfig::new().seed_ratio(0.0));
-    let peers = (1..=5).map(|number| SocketAddr::new(address(number), 6881));
-    let options = peers.fold(DownloadOptions::new().max_download_speed(2_000_000), DownloadOptions::peer);
-    let download = add(&mut world, leecher, options);
+    let options = (1..=5).map(place).fold(DownloadOptions::new(), DownloadOptions::peer);
+    let leecher = file.join(&mut world, 9, config, options.max_download_speed(2_000_000));
     let mut looks = Vec::new();
-    while !is_done(&world, leecher) {
+    while !world.has_completed(leecher.0) {
         world.run_for(Duration::from_millis(20));
-        let look = |engine: &mut Engine, now, _| engine.status(now, download).and_then(|status| status.peers);
-        let peers = world.command(leecher, look).1;
+        let peers = world.status_of(leecher).peers;
         let number = |address: IpAddr| match address {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(_) => 0,
@@ -78,10 +47,8 @@ fn play(seed: u64, wrong: &[u64]) -> (Vec<BTreeSet<u8>>, bool) {
         looks.push(peers.into_iter().flatten().map(|peer| number(peer.ip)).collect());
         assert!(looks.len() < 50 * 60, "{}", world.report());
     }
-    assert!(world.station(leecher).disk.content(World::DIR, "file").is_some_and(|file| file == content()));
-    let look =
-        |engine: &mut Engine, now, _| engine.status(now, download).and_then(|status| status.torrent_info);
-    let downloaded = world.command(leecher, look).1.expect("it is a torrent").downloaded;
+    file.assert_fetched(&mut world, leecher.0, Duration::ZERO);
+    let downloaded = world.status_of(leecher).torrent_info.expect("it is a torrent").downloaded;
     // What was asked of two in the end is less.
     (looks, downloaded >= LEN + 64 * BLOCK)
 }

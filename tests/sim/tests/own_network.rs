@@ -1,30 +1,13 @@
 //! What a torrent names must not lead into the own network, whatever its names resolve to.
 
-use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::DownloadState;
-use gosh_dl_core::wire::torrent::create::NewTorrent;
-use gosh_dl_sim::{Content, Resource, World};
-use sha1::{Digest as _, Sha1};
+use gosh_dl_sim::{Content, OneFile, Resource, World};
 use std::net::IpAddr;
 
 const LEN: u64 = 300_000;
-const PIECE: usize = 64 << 10;
 const GOOD: &str = "http://good.example/file";
-
-fn bytes() -> Vec<u8> {
-    Content::generated(5, LEN).slice(0..LEN).to_vec()
-}
-
-fn torrent(trackers: &[&str], seeds: &[&str]) -> Bytes {
-    let mut torrent = NewTorrent::file("file", LEN);
-    torrent.piece_len = Some(PIECE as u32);
-    torrent.trackers = trackers.iter().map(|url| vec![(*url).to_owned()]).collect();
-    torrent.web_seeds = seeds.iter().map(|url| (*url).to_owned()).collect();
-    let hashes: Vec<[u8; 20]> = bytes().chunks(PIECE).map(|piece| Sha1::digest(piece).into()).collect();
-    torrent.finish(&hashes).expect("there is one").raw().clone()
-}
 
 /// A world where `lan.example` is a service of the own network, and `mixed.example` is elsewhere as well.
 fn world() -> World {
@@ -37,8 +20,11 @@ fn world() -> World {
 }
 
 fn run(world: &mut World, trackers: &[&str], seeds: &[&str]) -> DownloadId {
-    let torrent = torrent(trackers, seeds);
-    let id = world.add_torrent(torrent, seeds, DownloadOptions::new().seed_time(Duration::ZERO));
+    let file = OneFile::with(Content::generated(5, LEN), 64 << 10, |torrent| {
+        torrent.trackers = trackers.iter().map(|url| vec![(*url).to_owned()]).collect();
+        torrent.web_seeds = seeds.iter().map(|url| (*url).to_owned()).collect();
+    });
+    let id = world.add_torrent(file.raw(), seeds, DownloadOptions::new().seed_time(Duration::ZERO));
     world.run_for(Duration::from_secs(20));
     id
 }

@@ -6,12 +6,11 @@ use gosh_dl_core::base::store::StoreError;
 use gosh_dl_core::base::{Instant, LinkError};
 use gosh_dl_core::download::{DownloadOptions, ExpectedChecksum};
 use gosh_dl_core::engine::{DownloadEvent, DownloadState};
-use gosh_dl_core::wire::torrent::create::NewTorrent;
 use gosh_dl_sim::scenario::{Scenario, run};
 use gosh_dl_sim::{
-    Behaviour, Content, CrashMode, Cut, Dial, End, Latency, OpClass, OverLimit, Refusal, Resource, World,
+    Behaviour, Content, CrashMode, Cut, Dial, End, Latency, OneFile, OpClass, OverLimit, Refusal, Resource,
+    World,
 };
-use sha1::{Digest as _, Sha1};
 
 const URL: &str = "http://a.example/file.bin";
 
@@ -208,15 +207,11 @@ fn stop_tries_a_store_that_failed_at_once() {
 /// once, and the engine had a deadline that was over.
 #[test]
 fn torrent_is_complete_as_soon_as_its_files_are() {
-    let content = Content::generated(5, 4_000_000).slice(0..4_000_000);
-    let mut torrent = NewTorrent::file("file", 4_000_000);
-    torrent.piece_len = Some(64 << 10);
-    torrent.web_seeds = vec![URL.to_owned()];
-    let hashes: Vec<[u8; 20]> = content.chunks(64 << 10).map(|piece| Sha1::digest(piece).into()).collect();
-    let torrent = torrent.finish(&hashes).expect("there is one").raw().clone();
+    let content = Content::generated(5, 4_000_000);
+    let file = OneFile::with(content.clone(), 64 << 10, |torrent| torrent.web_seeds = vec![URL.to_owned()]);
     let mut world = World::new(10);
-    world.serve(URL, Resource::new(Content::Literal(content)));
-    let id = world.add_torrent(torrent, &[URL], DownloadOptions::new().seed_time(Duration::from_secs(3)));
+    world.serve(URL, Resource::new(content));
+    let id = world.add_torrent(file.raw(), &[URL], DownloadOptions::new().seed_time(Duration::from_secs(3)));
     assert_eq!(world.wait_done(id), DownloadState::Completed);
     let at = |is: fn(&DownloadEvent) -> bool| {
         world.events.iter().find(|(_, event)| is(event)).map(|(at, _)| *at).expect("it happened")

@@ -1,60 +1,34 @@
 //! Swarms of engines, each with a disk and a store of its own.
 
-use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig, TorrentConfig};
-use gosh_dl_core::wire::torrent::Metainfo;
-use gosh_dl_core::wire::torrent::create::NewTorrent;
-
+use gosh_dl_core::engine::{Engine, EngineConfig, TorrentConfig};
+use gosh_dl_sim::one_file::{OneFile, place};
 use gosh_dl_sim::{Content, CrashMode, NodeId, Station, World};
-use sha1::{Digest as _, Sha1};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const LEN: usize = 3_000_000;
 
-const fn address(number: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(203, 0, 113, number))
+fn file() -> OneFile {
+    OneFile::new(Content::generated(5, LEN as u64), 64 << 10)
 }
 
-fn content() -> Vec<u8> {
-    Content::generated(5, LEN as u64).slice(0..LEN as u64).to_vec()
-}
-
-fn torrent() -> Bytes {
-    metainfo().raw().clone()
-}
-
-fn metainfo() -> Metainfo {
-    let mut torrent = NewTorrent::file("file", LEN as u64);
-    torrent.piece_len = Some(64 << 10);
-    let hashes: Vec<[u8; 20]> = content().chunks(64 << 10).map(|piece| Sha1::digest(piece).into()).collect();
-    torrent.finish(&hashes).expect("there is one")
+fn config() -> EngineConfig {
+    EngineConfig::new().seed_ratio(0.0)
 }
 
 /// An engine that has the file, or fetches it from these peers.
 fn join(world: &mut World, number: u8, has: bool, peers: &[u8]) -> (NodeId, DownloadId) {
-    let id = world.add_station(&[address(number)], EngineConfig::new().seed_ratio(0.0));
+    let options = peers.iter().fold(DownloadOptions::new(), |options, peer| options.peer(place(*peer)));
     if has {
-        world.act(id, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
+        file().seed(world, number, config(), options)
+    } else {
+        file().join(world, number, config(), options)
     }
-    let mut options = DownloadOptions::new();
-    for peer in peers {
-        options = options.peer(SocketAddr::new(address(*peer), 6881));
-    }
-    let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
-    let download = world.command(id, add).1.expect("it is taken");
-    (id, download)
-}
-
-fn is_done(world: &World, id: NodeId) -> bool {
-    let events = &world.station(id).events;
-    events.iter().any(|(_, event)| matches!(event, DownloadEvent::Completed { .. }))
 }
 
 fn assert_same(world: &World, id: NodeId) {
-    assert!(world.station(id).disk.content(World::DIR, "file").is_some_and(|file| file == content()));
+    assert!(world.station(id).disk.content(World::DIR, "file").is_some_and(|bytes| bytes == file().bytes()));
 }
 
 #[test]
@@ -68,7 +42,7 @@ fn everybody_completes_while_one_seed_lives_and_one_loses_its_power() {
     world.crash_station(leechers[2], CrashMode::PowerCut);
     world.run_for(Duration::from_secs(1));
     world.restart_station(leechers[2]);
-    let all = |world: &mut World| leechers.iter().all(|id| is_done(world, *id));
+    let all = |world: &mut World| leechers.iter().all(|id| world.has_completed(*id));
     assert!(world.run_until(all, Duration::from_secs(300)), "{}", world.report());
     leechers.iter().for_each(|id| assert_same(&world, *id));
 }
@@ -80,15 +54,14 @@ fn a_seed_whose_disk_lies_spoils_nothing() {
     let (liar, _) = join(&mut world, 2, true, &[]);
     world.run_for(Duration::from_secs(2));
     // It has checked its file; now every piece is wrong in its first byte.
+    let bytes = file().bytes();
     world.act(liar, |station: &mut Station, _| {
         for piece in 0..LEN.div_ceil(64 << 10) {
-            station.disk.change(World::DIR, "file", (piece as u64) << 16, &[content()[piece << 16] ^ 1]);
+            station.disk.change(World::DIR, "file", (piece as u64) << 16, &[bytes[piece << 16] ^ 1]);
         }
     });
     let (leecher, _) = join(&mut world, 3, false, &[2, 1]);
-    let done = world.run_until(|world| is_done(world, leecher), Duration::from_secs(600));
-    assert!(done, "{}", world.report());
-    assert_same(&world, leecher);
+    file().assert_fetched(&mut world, leecher, Duration::from_secs(600));
 }
 
 #[test]
@@ -101,8 +74,7 @@ fn a_seed_does_next_to_nothing_until_somebody_comes() {
     assert!(world.steps() - steps <= 30, "{} steps", world.steps() - steps);
     assert!(world.station(seed).events.len() - events <= 30, "progress where there is none");
     let (leecher, _) = join(&mut world, 2, false, &[1]);
-    assert!(world.run_until(|world| is_done(world, leecher), Duration::from_secs(10)), "{}", world.report());
-    assert_same(&world, leecher);
+    file().assert_fetched(&mut world, leecher, Duration::from_secs(10));
 }
 
 /// A block is more than a fiftieth of a second's worth, which is all that may be saved up: what it went beyond was
@@ -111,19 +83,14 @@ fn a_seed_does_next_to_nothing_until_somebody_comes() {
 fn an_upload_limit_is_kept_where_one_block_is_more_than_may_be_saved_up() {
     for (own, limit) in [(false, 100_000), (true, 100_000), (false, 400_000)] {
         let mut world = World::new(13);
-        let config = EngineConfig::new().seed_ratio(0.0);
-        let config = if own { config } else { config.global_upload_limit(limit) };
-        let seed = world.add_station(&[address(1)], config);
-        world.act(seed, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
+        let config = if own { config() } else { config().global_upload_limit(limit) };
         let options = DownloadOptions::new();
         let options = if own { options.max_upload_speed(limit) } else { options };
-        let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
-        world.command(seed, add).1.expect("it is taken");
+        file().seed(&mut world, 1, config, options);
         world.run_for(Duration::from_secs(1));
         let began = world.now();
         let (leecher, _) = join(&mut world, 2, false, &[1]);
-        let done = world.run_until(|world| is_done(world, leecher), Duration::from_secs(60));
-        assert!(done, "{}", world.report());
+        file().assert_fetched(&mut world, leecher, Duration::from_secs(60));
         let (took, least) = ((world.now() - began).as_secs_f64(), LEN as f64 / limit as f64);
         assert!(took > least * 0.95, "{took} s, {least} s at {limit} B/s");
         assert!(took < least * 1.2 + 2.0, "{took} s, {least} s at {limit} B/s");
@@ -135,17 +102,14 @@ fn all_torrents_together_keep_to_the_limit_of_connections() {
     let mut world = World::new(8);
     (1..6).for_each(|number| _ = join(&mut world, number, true, &[]));
     world.run_for(Duration::from_secs(1));
-    let config = EngineConfig::new().seed_ratio(0.0).torrent(TorrentConfig::new().max_connections(2));
-    let leecher = world.add_station(&[address(9)], config);
-    let peers = (1..6).map(|number| SocketAddr::new(address(number), 6881));
-    let options = peers.fold(DownloadOptions::new().max_download_speed(1_000_000), DownloadOptions::peer);
-    let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
-    let download = world.command(leecher, add).1.expect("it is taken");
+    let config = config().torrent(TorrentConfig::new().max_connections(2));
+    let options = DownloadOptions::new().max_download_speed(1_000_000);
+    let options = (1..6).map(place).fold(options, DownloadOptions::peer);
+    let (leecher, download) = file().join(&mut world, 9, config, options);
     let mut most = 0;
-    while !is_done(&world, leecher) {
+    while !world.has_completed(leecher) {
         world.run_for(Duration::from_millis(20));
-        let look = |engine: &mut Engine, now, _| engine.status(now, download).map(|status| status.progress);
-        most = most.max(world.command(leecher, look).1.map_or(0, |progress| progress.connections));
+        most = most.max(world.status_of((leecher, download)).progress.connections);
         assert!(world.now() < Instant::ZERO + Duration::from_secs(60), "{}", world.report());
     }
     assert_eq!(most, 2);
@@ -156,22 +120,16 @@ fn all_torrents_together_keep_to_the_limit_of_connections() {
 fn super_seed_sends_little_more_than_each_piece_once() {
     let uploaded = |super_seeding: bool| {
         let mut world = World::new(9);
-        let config = EngineConfig::new().seed_ratio(0.0).global_upload_limit(Some(200_000));
-        let seed = world.add_station(&[address(1)], config);
-        world.act(seed, |station: &mut Station, _| station.disk.put(World::DIR, "file", &content()));
         let options = DownloadOptions::new().super_seeding(super_seeding);
-        let add = |engine: &mut Engine, now, token| engine.add_torrent(now, torrent(), options, token);
-        let download = world.command(seed, add).1.expect("it is taken");
+        let seed = file().seed(&mut world, 1, config().global_upload_limit(Some(200_000)), options);
         world.run_for(Duration::from_secs(1));
         let others = |number: u8| (1..6).filter(|other| *other != number).collect::<Vec<_>>();
         let leechers: Vec<NodeId> =
             (2..6).map(|number| join(&mut world, number, false, &others(number)).0).collect();
-        let all = |world: &mut World| leechers.iter().all(|id| is_done(world, *id));
+        let all = |world: &mut World| leechers.iter().all(|id| world.has_completed(*id));
         assert!(world.run_until(all, Duration::from_secs(600)), "{}", world.report());
         leechers.iter().for_each(|id| assert_same(&world, *id));
-        let look = |engine: &mut Engine, now, _| engine.status(now, download);
-        let status = world.command(seed, look).1.expect("it is there");
-        status.torrent_info.expect("it is a torrent").uploaded as f64 / LEN as f64
+        world.status_of(seed).torrent_info.expect("it is a torrent").uploaded as f64 / LEN as f64
     };
     let (usual, careful) = (uploaded(false), uploaded(true));
     assert!((1.0..1.2).contains(&careful) && careful < usual, "{careful} copies, {usual} as usual");
@@ -183,7 +141,7 @@ fn a_torrent_that_is_cancelled_takes_its_files_along() {
     join(&mut world, 1, true, &[]);
     world.run_for(Duration::from_secs(1));
     let (leecher, download) = join(&mut world, 2, false, &[1]);
-    assert!(world.run_until(|world| is_done(world, leecher), Duration::from_secs(60)), "{}", world.report());
+    file().assert_fetched(&mut world, leecher, Duration::from_secs(60));
     world.command(leecher, |engine: &mut Engine, now, token| engine.cancel(now, download, true, token));
     world.run_for(Duration::from_secs(10));
     assert_eq!(world.station(leecher).disk.names(World::DIR), Vec::<String>::new());
@@ -195,7 +153,7 @@ fn equal_seeds_play_the_same_swarm() {
         let mut world = World::new(seed);
         join(&mut world, 1, true, &[]);
         let (leecher, _) = join(&mut world, 2, false, &[1]);
-        world.run_until(|world| is_done(world, leecher), Duration::from_secs(60));
+        world.run_until(|world| world.has_completed(leecher), Duration::from_secs(60));
         world.trace_hash()
     };
     assert_eq!(play(9), play(9));
@@ -206,18 +164,15 @@ fn a_magnet_link_is_enough_and_a_pause_loses_nothing() {
     let mut world = World::new(6);
     join(&mut world, 1, true, &[]);
     world.run_for(Duration::from_secs(1));
-    let leecher = world.add_station(&[address(2)], EngineConfig::new());
-    let link = format!("magnet:?xt=urn:btih:{}&x.pe=203.0.113.1:6881", metainfo().info_hash());
+    let leecher = world.add_station(&[place(2).ip()], EngineConfig::new());
+    let link = format!("magnet:?xt=urn:btih:{}&x.pe=203.0.113.1:6881", file().metainfo.info_hash());
     let options = DownloadOptions::new().seed_time(Duration::ZERO).max_download_speed(500_000);
     let add = |engine: &mut Engine, now, token| engine.add_magnet(now, &link, options, token);
     let download = world.command(leecher, add).1.expect("it is taken");
     world.run_for(Duration::from_secs(3));
     world.command(leecher, |engine: &mut Engine, now, token| engine.pause(now, download, token));
     world.run_for(Duration::from_secs(3));
-    let here = |world: &mut World| {
-        let look = |engine: &mut Engine, now, _| engine.status(now, download).map(|status| status.progress);
-        world.command(leecher, look).1.expect("it is there").completed_size
-    };
+    let here = |world: &mut World| world.status_of((leecher, download)).progress.completed_size;
     let paused = here(&mut world);
     assert!(paused > 500_000, "{paused}");
     world.run_for(Duration::from_secs(3));
@@ -225,6 +180,5 @@ fn a_magnet_link_is_enough_and_a_pause_loses_nothing() {
     world.command(leecher, |engine: &mut Engine, now, token| engine.resume(now, download, token));
     world.run_for(Duration::from_millis(200));
     assert!(here(&mut world) >= paused);
-    assert!(world.run_until(|world| is_done(world, leecher), Duration::from_secs(60)), "{}", world.report());
-    assert_same(&world, leecher);
+    file().assert_fetched(&mut world, leecher, Duration::from_secs(60));
 }

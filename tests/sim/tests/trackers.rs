@@ -4,30 +4,16 @@
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::base::{InfoHash, Instant};
-use gosh_dl_core::download::{DownloadId, DownloadOptions};
+use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig};
-use gosh_dl_core::wire::torrent::Metainfo;
-use gosh_dl_core::wire::torrent::create::NewTorrent;
 use gosh_dl_core::wire::tracker::Event;
-use gosh_dl_sim::{Conduct, Content, NodeId, ScriptedPeer, Station, Tracker, TrackerConduct, World};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use gosh_dl_sim::one_file::{OneFile, place};
+use gosh_dl_sim::{Conduct, Content, NodeId, Tracker, TrackerConduct, World};
 
-const LEN: u64 = 1_500_000;
-const PIECE_LEN: u32 = 64 << 10;
-
-const fn place(number: u8) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, number)), 6881)
-}
-
-fn content() -> Content {
-    Content::generated(8, LEN)
-}
-
-fn metainfo(tiers: &[&[String]]) -> Metainfo {
-    let mut torrent = NewTorrent::file("file", LEN);
-    torrent.piece_len = Some(PIECE_LEN);
-    torrent.trackers = tiers.iter().map(|tier| tier.to_vec()).collect();
-    torrent.finish(&content().piece_hashes(PIECE_LEN)).expect("there is one")
+fn torrent(tiers: &[&[String]]) -> OneFile {
+    OneFile::with(Content::generated(8, 1_500_000), 64 << 10, |torrent| {
+        torrent.trackers = tiers.iter().map(|tier| tier.to_vec()).collect();
+    })
 }
 
 /// A tracker at 100, 101, .. that does this, and its URLs over HTTP and UDP.
@@ -45,24 +31,15 @@ fn events(world: &World, id: NodeId) -> Vec<Event> {
     told(world, id).announces.iter().map(|announce| announce.event).collect()
 }
 
-fn join(world: &mut World, number: u8, torrent: &Metainfo) -> (NodeId, DownloadId) {
-    let id = world.add_station(&[place(number).ip()], EngineConfig::new().seed_ratio(0.0));
-    let add = |engine: &mut Engine, now, token| {
-        engine.add_torrent(now, torrent.raw().clone(), DownloadOptions::new(), token)
-    };
-    let download = world.command(id, add).1.expect("it is taken");
-    (id, download)
+fn join(world: &mut World, number: u8, torrent: &OneFile) -> NodeId {
+    torrent.join(world, number, EngineConfig::new().seed_ratio(0.0), DownloadOptions::new()).0
 }
 
 /// An honest peer that a tracker knows of, since it has told it.
-fn seed(world: &mut World, number: u8, hash: InfoHash, tracker: NodeId) {
-    let peer = ScriptedPeer::new(place(number), hash, content(), PIECE_LEN, Conduct::Honest);
-    world.add_actor(&[place(number).ip()], peer);
+fn seed(world: &mut World, number: u8, torrent: &OneFile, tracker: NodeId) {
+    let hash: InfoHash = torrent.metainfo.info_hash();
+    torrent.scripted(world, number, Conduct::Honest);
     world.act(tracker, |tracker: &mut Tracker, _| tracker.admit(hash, place(number)));
-}
-
-fn is_done(world: &World, id: NodeId) -> bool {
-    world.station(id).events.iter().any(|(_, event)| matches!(event, DownloadEvent::Completed { .. }))
 }
 
 /// How long the engine took to leave.
@@ -92,13 +69,13 @@ fn play(number: u64, conduct: &TrackerConduct, over: usize, same_tier: bool) -> 
     let (honest, urls) = tracker(&mut world, 101, TrackerConduct::Honest);
     let (lie, url) = (lies[over].clone(), urls[1 - over].clone());
     let torrent = match same_tier {
-        true => metainfo(&[&[lie, url]]),
-        false => metainfo(&[&[lie], &[url]]),
+        true => torrent(&[&[lie, url]]),
+        false => torrent(&[&[lie], &[url]]),
     };
-    seed(&mut world, 1, torrent.info_hash(), honest);
-    let (leecher, _) = join(&mut world, 2, &torrent);
+    seed(&mut world, 1, &torrent, honest);
+    let leecher = join(&mut world, 2, &torrent);
     let began = world.now();
-    let done = world.run_until(|world| is_done(world, leecher), Duration::from_secs(120));
+    let done = world.run_until(|world| world.has_completed(leecher), Duration::from_secs(120));
     assert!(done, "{conduct:?} over {over}: {}", world.report());
     let took = world.now() - began;
     let parted = leave(&mut world, leecher);
@@ -146,16 +123,14 @@ fn strangers_meet_over_a_tracker_alone() {
     for over in 0..2 {
         let mut world = World::new(70);
         let (id, urls) = tracker(&mut world, 100, TrackerConduct::Honest);
-        let torrent = metainfo(&[&[urls[over].clone()]]);
-        let (first, _) = join(&mut world, 1, &torrent);
-        let payload = content().slice(0..LEN);
-        world.act(first, |station: &mut Station, _| station.disk.put(World::DIR, "file", &payload));
+        let torrent = torrent(&[&[urls[over].clone()]]);
+        torrent.seed(&mut world, 1, EngineConfig::new().seed_ratio(0.0), DownloadOptions::new());
         world.run_for(Duration::from_secs(5));
-        let others = [2, 3].map(|number| join(&mut world, number, &torrent).0);
-        let all = |world: &mut World| others.iter().all(|id| is_done(world, *id));
+        let others = [2, 3].map(|number| join(&mut world, number, &torrent));
+        let all = |world: &mut World| others.iter().all(|id| world.has_completed(*id));
         assert!(world.run_until(all, Duration::from_secs(900)), "{}", world.report());
         assert_eq!(told(&world, id).faults, Vec::<String>::new());
-        let swarm: Vec<_> = told(&world, id).swarm(torrent.info_hash()).collect();
+        let swarm: Vec<_> = told(&world, id).swarm(torrent.metainfo.info_hash()).collect();
         assert_eq!(swarm.len(), 3, "{swarm:?}");
     }
 }
@@ -173,7 +148,7 @@ fn a_tracker_is_not_told_again_before_the_time_it_gave() {
                 (tracker.interval, tracker.min_interval) = (interval, least);
             });
         }
-        let torrent = metainfo(&[&urls[..1], &urls[1..]]);
+        let torrent = torrent(&[&urls[..1], &urls[1..]]);
         // It finds nobody, so it is always hungry.
         join(&mut world, 2, &torrent);
         world.run_for(Duration::from_secs(2 * 3600));
@@ -192,7 +167,7 @@ fn a_tracker_that_fails_is_asked_again_after_growing_pauses() {
         for over in 0..2 {
             let mut world = World::new(number);
             let (id, urls) = tracker(&mut world, 100, conduct.clone());
-            join(&mut world, 2, &metainfo(&[&[urls[over].clone()]]));
+            join(&mut world, 2, &torrent(&[&[urls[over].clone()]]));
             world.run_for(Duration::from_secs(4 * 3600));
             let times: Vec<Instant> = told(&world, id).announces.iter().map(|announce| announce.at).collect();
             let gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();

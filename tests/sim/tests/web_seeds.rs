@@ -4,14 +4,11 @@ use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::DownloadState;
-use gosh_dl_core::wire::torrent::create::NewTorrent;
-use gosh_dl_sim::{Behaviour, Content, Cut, End, Ranges, Refusal, Resource, World};
-use sha1::{Digest as _, Sha1};
+use gosh_dl_sim::{Behaviour, Content, Cut, End, OneFile, Ranges, Refusal, Resource, World};
 
 const A: &str = "http://a.example/pub/file";
 const B: &str = "http://b.example/file";
 const LEN: u64 = 12_000_000;
-const PIECE: usize = 64 << 10;
 
 fn content() -> Content {
     Content::generated(5, LEN)
@@ -22,11 +19,8 @@ fn bytes() -> Vec<u8> {
 }
 
 fn torrent(seeds: &[&str]) -> Bytes {
-    let mut torrent = NewTorrent::file("file", LEN);
-    torrent.piece_len = Some(PIECE as u32);
-    torrent.web_seeds = seeds.iter().map(|url| (*url).to_owned()).collect();
-    let hashes: Vec<[u8; 20]> = bytes().chunks(PIECE).map(|piece| Sha1::digest(piece).into()).collect();
-    torrent.finish(&hashes).expect("there is one").raw().clone()
+    let seeds = seeds.iter().map(|url| (*url).to_owned()).collect();
+    OneFile::with(content(), 64 << 10, |torrent| torrent.web_seeds = seeds).raw()
 }
 
 fn options() -> DownloadOptions {
