@@ -29,6 +29,9 @@ impl<K: Copy + Ord> Deadlines<K> {
         if let Some(at) = deadline {
             self.by_time.insert((at, key));
             self.by_key.insert(key, at);
+        } else if self.by_key.is_empty() {
+            // Empty trees keep room for eleven deadlines, which a thousand torrents at rest would hold for nothing.
+            *self = Self::new();
         }
     }
 

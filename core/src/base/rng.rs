@@ -4,6 +4,9 @@ use chacha20::ChaCha12Rng;
 use core::time::Duration;
 use rand_core::{Rng as _, SeedableRng as _};
 
+/// How many words one block of the stream has.
+const WORDS: usize = 16;
+
 /// A deterministic, cryptographically strong random stream.
 ///
 /// The driver seeds the root from the operating system; tests and the simulator seed it with a constant.
@@ -14,12 +17,20 @@ use rand_core::{Rng as _, SeedableRng as _};
 /// assert_eq!(a.next_u64(), b.next_u64());
 /// assert!(a.below(10) < 10);
 /// ```
-pub struct Rng(ChaCha12Rng);
+pub struct Rng {
+    seed: [u8; 32],
+    /// The block that is made next.
+    block: u64,
+    /// One block is kept at a time, where `ChaCha12Rng` keeps four: every machine of every torrent at rest has a stream.
+    words: [u32; WORDS],
+    /// How many of the words are used up.
+    used: usize,
+}
 
 impl Rng {
     /// A stream determined by `seed`.
-    pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(ChaCha12Rng::from_seed(seed))
+    pub const fn from_seed(seed: [u8; 32]) -> Self {
+        Self { seed, block: 0, words: [0; WORDS], used: WORDS }
     }
 
     /// An independent stream for a child machine.
@@ -29,14 +40,29 @@ impl Rng {
 
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
+        let low = u64::from(self.next_word());
+        low | u64::from(self.next_word()) << 32
     }
 
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.fill_bytes(&mut bytes);
+        for part in bytes.chunks_mut(4) {
+            part.copy_from_slice(&self.next_word().to_le_bytes()[..part.len()]);
+        }
         bytes
+    }
+
+    fn next_word(&mut self) -> u32 {
+        if self.used == WORDS {
+            let mut stream = ChaCha12Rng::from_seed(self.seed);
+            stream.set_block_pos(self.block);
+            self.words = core::array::from_fn(|_| stream.next_u32());
+            self.block = self.block.wrapping_add(1);
+            self.used = 0;
+        }
+        self.used += 1;
+        self.words[self.used - 1]
     }
 
     /// A number below `bound`; 0 where `bound` is 0.
@@ -57,5 +83,24 @@ impl Rng {
 impl core::fmt::Debug for Rng {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Rng")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_stream_of_chacha12_across_blocks() {
+        let (mut ours, mut theirs) = (Rng::from_seed([3; 32]), ChaCha12Rng::from_seed([3; 32]));
+        for _ in 0..100 {
+            assert_eq!(ours.next_u64(), theirs.next_u64());
+            let mut bytes = [0; 7];
+            theirs.fill_bytes(&mut bytes);
+            assert_eq!(ours.bytes(), bytes);
+            let mut word = [0; 4];
+            theirs.fill_bytes(&mut word);
+            assert_eq!(ours.bytes(), word);
+        }
     }
 }

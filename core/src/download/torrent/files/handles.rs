@@ -582,6 +582,20 @@ impl TorrentFiles {
         while let Some(dir) = self.folders.evict(0) {
             self.emit_release(DiskOp::CloseDir { dir });
         }
+        self.give_back_room();
+    }
+
+    /// Maps keep the room that they had: a thousand torrents at rest would hold it for nothing.
+    fn give_back_room(&mut self) {
+        if self.handles.handles.is_empty() {
+            self.handles.handles = BTreeMap::new();
+        }
+        if self.ops.is_empty() {
+            self.ops = BTreeMap::new();
+        }
+        self.syncs.give_back_room();
+        self.handles.queue.shrink_to_fit();
+        self.failed.shrink_to_fit();
     }
 
     /// Whether nothing waits for a file to be opened.

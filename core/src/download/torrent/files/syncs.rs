@@ -59,6 +59,14 @@ impl Syncs {
         nodes.into_iter().filter_map(|node| Some((node, self.request(node)?))).collect()
     }
 
+    /// Nothing is kept of what is clean.
+    pub(super) fn give_back_room(&mut self) {
+        if self.nodes.is_empty() {
+            self.nodes = BTreeMap::new();
+        }
+        self.asked.shrink_to_fit();
+    }
+
     /// The next sync to begin, if there may be another.
     pub(super) fn next(&mut self) -> Option<Node> {
         if self.running >= MAX_RUNNING {
