@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Forget downloads that are not complete
     Cancel(CancelArgs),
+    /// Move the files of a complete download to another directory
+    Move(MoveArgs),
     /// Look after state files
     #[command(subcommand)]
     State(StateCommand),
@@ -373,6 +375,24 @@ pub(crate) struct CancelArgs {
     pub(crate) state: Option<PathBuf>,
 }
 
+/// `gosh-dl move`
+#[derive(Args, Debug)]
+#[command(after_long_help = MOVE_NOTES)]
+pub(crate) struct MoveArgs {
+    /// An id as `list --state` shows it, or its first digits (four or more)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// The directory to move to; it is made where it is missing
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// The state file that has it [default: whichever of this user's]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) state: Option<PathBuf>,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `gosh-dl state`
 #[derive(Debug, Subcommand)]
 pub(crate) enum StateCommand {
@@ -451,6 +471,13 @@ const SEED_NOTES: &str = "\
 JSON lines are those of get, and {\"event\": \"seeding\", .., \"listen\"} once peers may come; the last, interrupted or \
 completed, says what was sent.";
 
+const MOVE_NOTES: &str = "\
+Files are renamed, or copied to another file system and then removed. What has its name there already is never replaced: then, \
+or if anything else fails, all stays where it was. After Ctrl-C, a crash or a power cut the same command goes on. A torrent that \
+was seeding goes on from there with resume.
+
+The JSON line is {\"event\": moved|failed, ..} with the fields of get's.";
+
 const GET_NOTES: &str = "\
 Input files: one file a line; URLs separated by tabs on one line are mirrors of one file; lines that begin with a space \
 are options of the file above (out=, dir=, checksum=, header=, referer=, user-agent=); # begins a comment.
@@ -511,6 +538,7 @@ mod tests {
             "get --timeout 0 http://a/",
             "get --nonsense http://a/",
             "cancel",
+            "move 0123",
             "",
         ] {
             assert!(Cli::try_parse_from(format!("gosh-dl {line}").split(' ')).is_err(), "{line}");

@@ -75,6 +75,24 @@ pub(crate) fn line(url: &str, error: &EngineError) -> String {
     format!("{url}: {}; {}", why(&url, &error.to_string()), next_step(error))
 }
 
+/// The line about a download at `path` that could not be moved.
+pub(crate) fn not_moved(path: &str, error: &EngineError) -> String {
+    let next = match error {
+        EngineError::Storage { kind: StorageErrorKind::AlreadyExists, .. } => {
+            "nothing was moved: take that away first, or choose another directory"
+        }
+        EngineError::Storage { kind: StorageErrorKind::DiskFull, .. } => {
+            "free some space, then run the same command again"
+        }
+        EngineError::Storage { kind: StorageErrorKind::PermissionDenied, .. } => {
+            "check the permissions of both directories"
+        }
+        EngineError::Storage { .. } => "check both directories, then run the same command again",
+        error => next_step(error),
+    };
+    format!("{path}: {}; {next}", text::escape(&error.to_string()))
+}
+
 /// The line about a try that failed, before the next one.
 pub(crate) fn retry(url: &str, error: &EngineError, delay: Duration) -> String {
     let url = text::url(url);

@@ -11,6 +11,7 @@ mod json;
 mod log;
 mod manage;
 mod metainfo;
+mod moving;
 mod output;
 mod pieces;
 mod progress;
@@ -76,6 +77,7 @@ fn command(command: Command) -> Result<u8, Refusal> {
             block_on(args.transfer.runtime, manage::resume(&args))?
         }
         Command::Cancel(args) => Ok(block_on(Runtime::default(), manage::cancel(&args))??),
+        Command::Move(args) => Ok(block_on(Runtime::default(), moving::move_to(&args))??),
         Command::State(StateCommand::Convert { from, to, storage }) => {
             Ok(manage::convert(&from, &to, storage)?)
         }

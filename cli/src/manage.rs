@@ -17,9 +17,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// The downloads of one state file that a command names.
-struct Chosen {
-    state: State,
-    ids: HashSet<DownloadId>,
+pub(crate) struct Chosen {
+    /// The open file.
+    pub(crate) state: State,
+    /// Those of its downloads.
+    pub(crate) ids: HashSet<DownloadId>,
 }
 
 impl Chosen {
@@ -104,7 +106,7 @@ fn list_in_use(path: &Path, json: bool) -> usize {
 /// Goes on with all that is not complete, or with what is named.
 pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
     let config = settings::config(&args.transfer, EngineConfig::new())?;
-    let chosen = choose(args.transfer.state.as_deref(), &args.ids, |status| {
+    let chosen = choose(args.transfer.state.as_deref(), &args.ids, "unfinished download", |status| {
         status.state != DownloadState::Completed && (!args.ids.is_empty() || state::is_worth_keeping(status))
     })?;
     let show = Show::from(&args.show);
@@ -147,7 +149,7 @@ pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
 /// Forgets what is named.
 pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
     let mut code = 0;
-    for Chosen { state, ids } in choose(args.state.as_deref(), &args.ids, |_| true)? {
+    for Chosen { state, ids } in choose(args.state.as_deref(), &args.ids, "unfinished download", |_| true)? {
         let path = state.path.clone();
         let names: Vec<_> = state.statuses(&ids).iter().map(list_name).collect();
         let config = EngineConfig::new();
@@ -227,10 +229,12 @@ fn found(state: Option<&Path>) -> Result<Vec<Found>, Failure> {
     }
 }
 
-/// The downloads that `ids` name, or without any all that `is_meant`; each id must name exactly one.
-fn choose(
+/// The downloads that `ids` name, or without any all that `is_meant`; each id must name exactly one, which `what` says
+/// what it is.
+pub(crate) fn choose(
     state: Option<&Path>,
     ids: &[String],
+    what: &str,
     is_meant: impl Fn(&DownloadStatus) -> bool,
 ) -> Result<Vec<Chosen>, Failure> {
     let mut chosen: Vec<Chosen> = Vec::new();
@@ -259,12 +263,12 @@ fn choose(
     }
     let all: Vec<DownloadId> = chosen.iter().flat_map(|chosen| chosen.ids.iter().copied()).collect();
     for id in ids {
-        check_named(id, all.iter().filter(|known| known.matches_gid(id)).count(), &busy)?;
+        check_named(id, all.iter().filter(|known| known.matches_gid(id)).count(), what, &busy)?;
     }
     Ok(chosen)
 }
 
-fn check_named(given: &str, count: usize, busy: &[Announced]) -> Result<(), Failure> {
+fn check_named(given: &str, count: usize, what: &str, busy: &[Announced]) -> Result<(), Failure> {
     let id = text::escape(given);
     if let Some(running) = busy.iter().find(|announced| count == 0 && announced.has_id(given)) {
         let stop = running.process.map_or_else(String::new, |process| format!(" (kill -INT {process})"));
@@ -273,9 +277,9 @@ fn check_named(given: &str, count: usize, busy: &[Announced]) -> Result<(), Fail
     match count {
         1 => Ok(()),
         0 if !busy.is_empty() => Err(Failure(format!(
-            "{id}: no such download, or another process works on it; gosh-dl list shows the ids"
+            "{id}: no such {what}, or another process works on it; gosh-dl list shows the ids"
         ))),
-        0 => Err(Failure(format!("{id}: no such unfinished download; gosh-dl list shows the ids"))),
+        0 => Err(Failure(format!("{id}: no such {what}; gosh-dl list shows the ids"))),
         count => Err(Failure(format!("{id}: {count} downloads begin with this; give more digits"))),
     }
 }

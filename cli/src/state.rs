@@ -144,7 +144,8 @@ impl State {
 
     /// Whether something is left that a later command could go on with.
     pub(crate) fn has_unfinished(&self) -> bool {
-        self.downloads.iter().any(|known| is_worth_keeping(&known.status))
+        let is_left = |known: &Known| is_worth_keeping(&known.status) || known.record.moving.is_some();
+        self.downloads.iter().any(is_left)
     }
 
     /// The store for an engine that shall know of `ids` and nothing else.

@@ -4,6 +4,7 @@
 mod completions;
 mod get;
 mod lab;
+mod moving;
 mod origin;
 mod recording;
 mod resume;

@@ -82,6 +82,39 @@ fn a_download_serves_for_as_long_as_asked_and_no_longer() {
 }
 
 #[test]
+fn a_torrent_that_was_seeding_moves_and_seeds_on_from_there() {
+    let Some(album) = Album::new(&[]) else { return };
+    let home = album.lab.path(".");
+    let first = local();
+    let seed = album.seed(first);
+    // Without a state file of its own, and so with one of the command's.
+    let get = Gosh::new(&home).args(["get", "--json", "--seed-ratio", "0", "-d"]).arg(album.lab.out());
+    let get = get.arg(album.path()).args(["--peer", &first.to_string()]);
+    let mut running = get.args(["--listen", &local().to_string()]).spawn();
+    wait_until("it is complete", || {
+        running.run_for(Duration::from_millis(20));
+        fs::read_to_string(home.join("stdout")).unwrap_or_default().contains("\"completed\",")
+    });
+    assert_eq!(running.interrupt().code, Some(130), "it would have seeded for ever");
+    drop(seed);
+    let list = Gosh::new(&home).args(["list", "--json"]).succeed().stdout;
+    let id =
+        list.strip_prefix("{\"id\":\"").and_then(|rest| rest.get(..16)).expect("it is listed").to_owned();
+    Gosh::new(&home).args(["move", &id]).arg(album.lab.path("kept")).succeed();
+    album.assert_whole("kept");
+    assert!(!album.lab.out().join("album").exists(), "nothing is left");
+    let mut resumed = Gosh::new(&album.dir("resumed"));
+    resumed = resumed.env("HOME", home.join("home")).args(["resume", "--json", &id]);
+    let mut resumed = resumed.spawn();
+    let port = album.lab.path("resumed/stdout");
+    wait_until("it seeds", || {
+        resumed.run_for(Duration::from_millis(20));
+        fs::read_to_string(&port).unwrap_or_default().contains("\"seeding\"")
+    });
+    drop(resumed);
+}
+
+#[test]
 fn an_upload_limit_holds() {
     let Some(album) = Album::new(&[]) else { return };
     let Some(libtorrent) = Libtorrent::new(&album.lab.path(".")) else { return };
