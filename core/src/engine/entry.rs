@@ -113,6 +113,11 @@ pub(super) enum Intent {
         repair: bool,
         /// The state that it had, and has again afterwards.
         was: DownloadState,
+    },
+    /// What ran for a check alone comes to rest; the report is given.
+    Checked {
+        /// The state that it had, and has again afterwards.
+        was: DownloadState,
         /// Whether it is queued instead: something is to be fetched.
         again: bool,
     },

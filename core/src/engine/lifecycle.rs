@@ -17,6 +17,7 @@ use crate::download::{DownloadError, End};
 
 impl Engine {
     pub(super) fn pause_entry(&mut self, now: Instant, key: EntryKey, reply: Token) {
+        self.abort_check(key, overtaken("verify", "paused"));
         let Some(entry) = self.entries.get_mut(key) else { return };
         let id = entry.id;
         match (&mut entry.running, &mut entry.intent) {
@@ -29,6 +30,16 @@ impl Engine {
                 entry.intent = Some(Intent::Pause(vec![reply]));
                 torrent.stop(now);
                 self.touch(key);
+            }
+            // What is to be fetched anew waits.
+            (Some(Running::Torrent(_)), Some(Intent::Checked { again: true, .. })) => {
+                entry.intent = Some(Intent::Pause(vec![reply]));
+            }
+            // It was at rest, and is so again.
+            (Some(Running::Torrent(torrent)), Some(Intent::Checked { again: false, .. })) => {
+                torrent.stop(now);
+                self.touch(key);
+                self.journal.then(Then::Reply(reply));
             }
             (Some(Running::Http(_) | Running::Torrent(_)), Some(Intent::Pause(replies))) => {
                 replies.push(reply)
@@ -63,9 +74,10 @@ impl Engine {
                 replies.push(reply);
                 entry.intent = Some(Intent::Requeue(replies));
             }
-            (_, Some(Intent::Cancel(_) | Intent::Shutdown | Intent::Check { .. } | Intent::Move { .. })) => {
+            (_, Some(Intent::Cancel(_) | Intent::Shutdown | Intent::Move { .. })) => {
                 self.refuse(key, "resume", reply);
             }
+            (_, Some(Intent::Check { .. } | Intent::Checked { .. })) => self.refuse(key, "resume", reply),
             (DownloadState::Paused | DownloadState::Error { .. }, _) if entry.running.is_none() => {
                 self.requeue(key, vec![reply]);
             }
@@ -100,18 +112,15 @@ impl Engine {
         if self.refuses_while_moving(key, "cancel", reply) {
             return;
         }
+        self.abort_check(key, overtaken("verify", "cancelled"));
         let intent = self.entries.get_mut(key).and_then(|entry| entry.intent.take());
         let mut replies = match intent {
             Some(Intent::Pause(replies) | Intent::Requeue(replies) | Intent::Cancel(replies)) => replies,
-            Some(Intent::Check { reply: waiting, .. }) => {
-                self.reply(waiting, Err(cancelled("verify")));
-                Vec::new()
-            }
             Some(Intent::Move { reply: waiting, .. }) => {
-                self.reply(waiting, Err(cancelled("move")));
+                self.reply(waiting, Err(overtaken("move", "cancelled")));
                 Vec::new()
             }
-            Some(Intent::Shutdown) | None => Vec::new(),
+            Some(Intent::Check { .. } | Intent::Checked { .. } | Intent::Shutdown) | None => Vec::new(),
         };
         replies.push(reply);
         let Some(entry) = self.entries.get_mut(key) else { return };
@@ -205,7 +214,7 @@ impl Engine {
                 self.answer_all(intent, &error);
                 self.fail_entry(key, error);
             }
-            (End::Stopped, Some(Intent::Check { was, again, .. })) => self.end_torrent_check(key, was, again),
+            (End::Stopped, Some(Intent::Checked { was, again })) => self.end_torrent_check(key, was, again),
             (End::Stopped, Some(Intent::Requeue(replies))) => self.requeue(key, replies),
             (End::Stopped, Some(Intent::Shutdown)) => {
                 self.set_state(key, DownloadState::Queued);
@@ -244,6 +253,8 @@ impl Engine {
                 replies.into_iter().for_each(|reply| self.journal.then(Then::Reply(reply)));
             }
             Some(Intent::Move { to, reply }) => self.start_move(key, to, reply),
+            // Its seeding ended meanwhile; what is asked for can be done at rest.
+            Some(Intent::Check { reply, repair, .. }) => self.check_entry(now, key, repair, reply),
             _ => {}
         }
     }
@@ -258,7 +269,7 @@ impl Engine {
             Some(Intent::Check { reply, .. } | Intent::Move { reply, .. }) => {
                 self.reply(reply, Err(error.clone()));
             }
-            Some(Intent::Shutdown) | None => {}
+            Some(Intent::Checked { .. } | Intent::Shutdown) | None => {}
         }
     }
 
@@ -329,7 +340,7 @@ impl Engine {
             return;
         }
         if let Some(Running::Check { reply, .. }) = running {
-            self.reply(reply, Err(cancelled("verify")));
+            self.reply(reply, Err(overtaken("verify", "cancelled")));
         }
         self.cancel_resting(now, key, delete_files);
     }
@@ -341,9 +352,9 @@ impl Engine {
     }
 }
 
-/// What was asked for cannot be done any more.
-pub(super) fn cancelled(action: &'static str) -> EngineError {
-    EngineError::InvalidState { action, current_state: "cancelled".to_owned() }
+/// What was asked for cannot be done any more, because of what was asked for since.
+pub(super) fn overtaken(action: &'static str, since: &str) -> EngineError {
+    EngineError::InvalidState { action, current_state: since.to_owned() }
 }
 
 fn describe(finding: &Finding) -> String {

@@ -564,6 +564,7 @@ impl Engine {
     fn stop_all(&mut self, now: Instant) {
         self.stop_waiting(None, &EngineError::Shutdown);
         for key in self.entries.keys() {
+            self.abort_check(key, EngineError::Shutdown);
             let Some(entry) = self.entries.get_mut(key) else { continue };
             let Some(running) = &mut entry.running else { continue };
             match running {

@@ -302,7 +302,7 @@ impl Engine {
             entry.state,
             DownloadState::Completed | DownloadState::Paused | DownloadState::Error { .. }
         );
-        let check = |was| Intent::Check { reply, repair, was, again: false };
+        let check = |was| Intent::Check { reply, repair, was };
         match &mut entry.running {
             Some(Running::Torrent(torrent)) if entry.intent.is_none() && known => {
                 entry.intent = Some(check(entry.state.clone()));
@@ -325,7 +325,8 @@ impl Engine {
     /// A check is over: one that ran for it alone stops.
     fn on_torrent_checked(&mut self, now: Instant, key: EntryKey, bad: u32) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let Some(Intent::Check { reply, repair, was, .. }) = entry.intent.take() else { return };
+        let intent = entry.intent.take_if(|intent| matches!(intent, Intent::Check { .. }));
+        let Some(Intent::Check { reply, repair, was }) = intent else { return };
         let Some(Running::Torrent(torrent)) = &mut entry.running else { return };
         let bad_ranges = torrent.missing();
         let detail = match bad {
@@ -334,12 +335,23 @@ impl Engine {
             bad => format!("{bad} pieces are missing or wrong"),
         };
         if torrent.is_offline() {
-            entry.intent = Some(Intent::Check { reply, repair, was, again: repair && bad > 0 });
+            entry.intent = Some(Intent::Checked { was, again: repair && bad > 0 });
             torrent.stop(now);
             self.touch(key);
         }
         let report = VerifyReport { valid: bad == 0, bad_ranges, detail };
         self.reply(reply, Ok(Answer::Verified(report)));
+    }
+
+    /// A check ends early, if there is one: whoever waits for it is told why. What runs for it alone is to be stopped.
+    pub(super) fn abort_check(&mut self, key: EntryKey, why: EngineError) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let intent = entry.intent.take_if(|intent| matches!(intent, Intent::Check { .. }));
+        let Some(Intent::Check { reply, was, .. }) = intent else { return };
+        if entry.torrent().is_some_and(Torrent::is_offline) {
+            entry.intent = Some(Intent::Checked { was, again: false });
+        }
+        self.reply(reply, Err(why));
     }
 
     /// What ran for a check alone is at rest.

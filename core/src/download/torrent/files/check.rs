@@ -2,7 +2,7 @@
 
 use super::handles::{Access, Job, JobOp};
 use super::syncs::Node;
-use super::{CheckScope, Output, Place, Span, Then, TorrentFiles};
+use super::{CheckScope, Output, Phase, Place, Span, Then, TorrentFiles};
 use crate::base::disk::{Digest, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileRange, HashKey};
 use crate::base::{Bitfield, PieceIndex};
 use crate::download::error::DiskAction;
@@ -55,6 +55,19 @@ impl Check {
 pub(super) type Batch = (PieceIndex, u32);
 
 impl TorrentFiles {
+    /// Begins the check that was asked for, once it is known what is there.
+    pub(super) fn begin_asked(&mut self) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        let is_idle = self.check.is_none() && !self.looking_again;
+        match self.asked.take().filter(|_| is_idle) {
+            Some(CheckScope::All) => self.look_again(),
+            Some(scope) => self.begin_check(scope),
+            None => {}
+        }
+    }
+
     /// Begins a check that was asked for.
     pub(super) fn begin_check(&mut self, scope: CheckScope) {
         let layout = &self.plan.layout;
@@ -247,7 +260,10 @@ impl TorrentFiles {
     fn conclude_check(&mut self) {
         let Some(check) = self.check.take() else { return };
         match check.reason {
-            Reason::Start => self.conclude_start(),
+            Reason::Start => {
+                self.conclude_start();
+                self.begin_asked();
+            }
             Reason::Asked => {
                 let bad = self.count_bad();
                 self.outputs.push_back(Output::Checked { bad });

@@ -80,6 +80,8 @@ pub struct TorrentFiles {
     /// Files that were found at the start and that the store did not know.
     fresh: Vec<u32>,
     check: Option<Check>,
+    /// A check that was asked for, until it can begin.
+    asked: Option<CheckScope>,
     pieces: BTreeMap<u32, Assembly>,
     in_memory: u64,
     /// How much of that is not yet with the disk.
@@ -197,6 +199,7 @@ impl TorrentFiles {
             changed: BTreeSet::new(),
             fresh: Vec::new(),
             check: None,
+            asked: None,
             pieces: BTreeMap::new(),
             in_memory: 0,
             held: 0,
@@ -267,15 +270,11 @@ impl TorrentFiles {
         self.settle(now);
     }
 
-    /// Hashes what is on the disk; [`Output::Checked`] answers. Ignored before [`Output::Ready`], and while a check is
-    /// under way.
+    /// Hashes what is on the disk; [`Output::Checked`] answers. It begins after [`Output::Ready`]; ignored while one that
+    /// was asked for is under way.
     pub fn check(&mut self, now: Instant, scope: CheckScope) {
-        if self.phase == Phase::Ready && self.check.is_none() && !self.looking_again {
-            match scope {
-                CheckScope::All => self.look_again(),
-                CheckScope::Missing => self.begin_check(scope),
-            }
-        }
+        self.asked = Some(scope);
+        self.begin_asked();
         self.settle(now);
     }
 

@@ -1,0 +1,115 @@
+//! Torrents whose pieces are hashed anew: whoever asked for it is answered, whatever else happens meanwhile.
+
+use core::time::Duration;
+use gosh_dl_core::download::{DownloadId, DownloadOptions};
+use gosh_dl_core::engine::{Answer, DownloadState, EngineError, Token};
+use gosh_dl_sim::one_file::OneFile;
+use gosh_dl_sim::{Content, Latency, OpClass, World};
+
+const LEN: u64 = 2_000_000;
+const PIECE: u32 = 64 << 10;
+
+/// A torrent whose file is there, on a disk that needs a second to hash it.
+fn begin(options: DownloadOptions) -> (World, DownloadId) {
+    let mut world = World::new(1);
+    let file = OneFile::new(Content::generated(1, LEN), PIECE);
+    world.disk.put(World::DIR, OneFile::NAME, &file.bytes());
+    world.disk.slow(OpClass::Hash, Latency::fixed(Duration::from_secs(1)));
+    let id = world.add_torrent(file.raw(), &[], options);
+    (world, id)
+}
+
+fn spoil(world: &mut World) {
+    world.disk.change(World::DIR, "file", u64::from(3 * PIECE), b"other bytes");
+}
+
+/// Whether the report says that all is right.
+fn verdict(world: &World, token: Token) -> Option<bool> {
+    match world.reply(token)? {
+        Ok(Answer::Verified(report)) => Some(report.valid),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_refused(world: &World, token: Token) -> bool {
+    matches!(world.reply(token), Some(Err(EngineError::InvalidState { .. })))
+}
+
+#[test]
+fn what_is_asked_while_a_torrent_looks_at_its_files_is_done_afterwards() {
+    let (mut world, id) = begin(DownloadOptions::new().seed_ratio(0.0));
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.state(id), DownloadState::Checking);
+    let token = world.verify_begin(id);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(
+        verdict(&world, token),
+        None,
+        "the first look is no answer: it only looks at what is not known"
+    );
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(verdict(&world, token), Some(true));
+    assert_eq!(world.state(id), DownloadState::Seeding);
+    let token = world.pause(id);
+    assert_eq!(world.wait_reply(token), Ok(Answer::Done));
+}
+
+#[test]
+fn check_that_the_end_of_seeding_comes_into_goes_on_at_rest() {
+    for wrong in [false, true] {
+        let (mut world, id) = begin(DownloadOptions::new().seed_time(Duration::from_secs(4)));
+        world.run_for(Duration::from_millis(4_500));
+        assert_eq!(world.state(id), DownloadState::Seeding);
+        if wrong {
+            spoil(&mut world);
+        }
+        let token = world.verify_begin(id);
+        world.run_for(Duration::from_secs(5));
+        assert_eq!(verdict(&world, token), Some(!wrong));
+        assert_eq!(world.state(id), DownloadState::Completed);
+    }
+}
+
+#[test]
+fn pause_ends_a_check() {
+    let (mut world, id) = begin(DownloadOptions::new().seed_ratio(0.0));
+    world.run_for(Duration::from_secs(3));
+    let check = world.verify_begin(id);
+    world.run_for(Duration::from_millis(500));
+    let pause = world.pause(id);
+    assert_eq!(world.wait_reply(pause), Ok(Answer::Done));
+    assert!(is_refused(&world, check), "{:?}", world.reply(check));
+    assert_eq!(world.state(id), DownloadState::Paused);
+    // At rest, too.
+    let check = world.verify_begin(id);
+    world.run_for(Duration::from_millis(500));
+    let pause = world.pause(id);
+    assert_eq!(world.wait_reply(pause), Ok(Answer::Done));
+    assert!(is_refused(&world, check), "{:?}", world.reply(check));
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.state(id), DownloadState::Paused);
+    let resume = world.resume(id);
+    assert_eq!(world.wait_reply(resume), Ok(Answer::Done));
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.state(id), DownloadState::Seeding);
+}
+
+#[test]
+fn shutdown_answers_who_waits_for_a_check() {
+    for paused in [false, true] {
+        let (mut world, id) = begin(DownloadOptions::new().seed_ratio(0.0));
+        world.run_for(Duration::from_secs(3));
+        if paused {
+            let token = world.pause(id);
+            assert_eq!(world.wait_reply(token), Ok(Answer::Done));
+        }
+        let check = world.verify_begin(id);
+        world.run_for(Duration::from_millis(500));
+        assert!(world.shutdown(Duration::from_secs(3)));
+        assert_eq!(world.reply(check), Some(&Err(EngineError::Shutdown)));
+        world.restart();
+        world.run_for(Duration::from_secs(3));
+        let state = if paused { DownloadState::Paused } else { DownloadState::Seeding };
+        assert_eq!(world.state(id), state);
+    }
+}
