@@ -8,6 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use gosh_dl_core::base::disk::AllocationMode;
 use gosh_dl_core::download::{ConflictPolicy, DownloadPriority, ExpectedChecksum};
 use gosh_dl_core::wire::http::HttpUrl;
+use gosh_dl_core::wire::torrent::MAX_PIECE_LEN;
+use gosh_dl_core::wire::torrent::create::MIN_PIECE_LEN;
 use gosh_dl_core::wire::tracker::TrackerUrl;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -54,6 +56,9 @@ pub(crate) enum Command {
         /// Print nothing; the exit code tells
         #[arg(short, long)]
         quiet: bool,
+        /// Print one line of JSON for each file that is wrong, and one for all
+        #[arg(long)]
+        json: bool,
     },
     /// Show the downloads that are not complete
     List(ListArgs),
@@ -180,7 +185,7 @@ pub(crate) struct CreateArgs {
     /// The file or folder
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
-    /// The .torrent file to write
+    /// The .torrent file to write, which must not be there yet; - for standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: PathBuf,
     /// Version 1 of the format (the only one there is so far)
@@ -193,14 +198,17 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url, value_parser = parse_web_seed)]
     pub(crate) web_seed: Vec<String>,
     /// The length of a piece, a power of two, e.g. 256K [default: by the size of the content]
-    #[arg(long, value_name = "N", value_parser = parse_rate)]
-    pub(crate) piece_length: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = parse_piece_length)]
+    pub(crate) piece_length: Option<u32>,
     /// Peers may come from the trackers only
     #[arg(long)]
     pub(crate) private: bool,
     /// Print errors only
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How to take part in swarms.
@@ -373,6 +381,9 @@ pub(crate) struct CancelArgs {
     /// The state file to change [default: whichever of this user's has them]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) state: Option<PathBuf>,
+    /// Print one line of JSON per download
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `gosh-dl move`
@@ -407,6 +418,9 @@ pub(crate) enum StateCommand {
         /// What to make, redb or sqlite [default: as TO ends, or else what FROM is not]
         #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true)]
         storage: Option<Storage>,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -432,7 +446,22 @@ fn parse_selection(text: &str) -> Result<Selection, String> {
 }
 
 fn parse_tracker(text: &str) -> Result<String, String> {
+    let has_scheme = ["http", "https", "udp"]
+        .iter()
+        .any(|scheme| text.split_once("://").is_some_and(|(found, _)| found.eq_ignore_ascii_case(scheme)));
+    if !has_scheme {
+        return Err("a tracker's URL begins with http://, https:// or udp://".to_owned());
+    }
     TrackerUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn parse_piece_length(text: &str) -> Result<u32, String> {
+    let is_right = |len: &u32| (MIN_PIECE_LEN..=MAX_PIECE_LEN).contains(len) && len.is_power_of_two();
+    let len = parse_rate(text).ok().and_then(|len| u32::try_from(len).ok()).filter(is_right);
+    let (least, most) = (MIN_PIECE_LEN >> 10, MAX_PIECE_LEN >> 20);
+    len.ok_or_else(|| {
+        format!("the length of a piece is a power of two from {least}K to {most}M, such as 256K")
+    })
 }
 
 fn parse_web_seed(text: &str) -> Result<String, String> {
@@ -484,7 +513,8 @@ are options of the file above (out=, dir=, checksum=, header=, referer=, user-ag
 
 JSON lines: {\"event\": added|started|progress|completed|skipped|failed|removed|paused|resumed|waiting|warning|\
 interrupted, \"id\", \"url\", \"path\", \"total\", \"completed\", \"speed\", \"connections\"}, sizes in bytes, path and total null while \
-unknown; with failed also \"error\", \"kind\", \"retryable\"; with waiting \"error\", \"kind\", \"retry_in\" (seconds); with \
+unknown; of torrents also \"state\", \"peers\", \"seeders\", \"availability\", \"upload_speed\", \"downloaded\", \"uploaded\", \
+\"ratio\"; with failed also \"error\", \"kind\", \"retryable\"; with waiting \"error\", \"kind\", \"retry_in\" (seconds); with \
 warning \"message\". Interrupted comes last, and says what is kept. With --stream also {\"event\": \"stream\", \"id\", \"file\", \
 \"name\", \"url\"} for each file.
 
@@ -539,6 +569,9 @@ mod tests {
             "get --nonsense http://a/",
             "cancel",
             "move 0123",
+            "create a -o b --piece-length 100K",
+            "create a -o b --piece-length abc",
+            "create a -o b --tracker foo",
             "",
         ] {
             assert!(Cli::try_parse_from(format!("gosh-dl {line}").split(' ')).is_err(), "{line}");

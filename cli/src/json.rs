@@ -215,7 +215,8 @@ fn path(status: &DownloadStatus) -> Option<String> {
     Some(status.metadata.save_dir.join(name).to_string_lossy().into_owned())
 }
 
-fn line(value: &impl Serialize) -> String {
+/// One line of anything.
+pub(crate) fn line(value: &impl Serialize) -> String {
     let line = serde_json::to_string(value)
         .unwrap_or_else(|error| format!("{{\"event\":\"error\",\"error\":\"{error}\"}}"));
     text::escape_json(&line).into_owned()

@@ -39,6 +39,7 @@ use engine::Runtime;
 use failure::{Refusal, UsageError};
 use settings::Show;
 use std::process::ExitCode;
+use verify::Say;
 use wait::block_on;
 
 fn main() -> ExitCode {
@@ -69,8 +70,17 @@ fn command(command: Command) -> Result<u8, Refusal> {
             Ok(block_on(settings.runtime, seed::seed(settings, Show::from(&args.show)))??)
         }
         Command::Show { torrent, json } => Ok(show::show(&torrent, json)?),
-        Command::Create(args) => Ok(create::create(&args)?),
-        Command::Verify { torrent, dir, quiet } => Ok(verify::verify(&torrent, dir.as_deref(), quiet)?),
+        Command::Create(args) => create::create(&args),
+        Command::Verify { torrent, dir, quiet, json } => {
+            let say = if quiet {
+                Say::Nothing
+            } else if json {
+                Say::Json
+            } else {
+                Say::Lines
+            };
+            Ok(verify::verify(&torrent, dir.as_deref(), say)?)
+        }
         Command::List(args) => Ok(manage::list(&args)?),
         Command::Resume(args) => {
             log::start(args.show.verbose);
@@ -78,8 +88,8 @@ fn command(command: Command) -> Result<u8, Refusal> {
         }
         Command::Cancel(args) => Ok(block_on(Runtime::default(), manage::cancel(&args))??),
         Command::Move(args) => Ok(block_on(Runtime::default(), moving::move_to(&args))??),
-        Command::State(StateCommand::Convert { from, to, storage }) => {
-            Ok(manage::convert(&from, &to, storage)?)
+        Command::State(StateCommand::Convert { from, to, storage, json }) => {
+            Ok(manage::convert(&from, &to, storage, json)?)
         }
         Command::Replay { file, quiet, verbose } => {
             log::start(verbose);

@@ -13,6 +13,7 @@ use crate::watch::{self, Pending, go_on};
 use crate::{json, output, rate, tally, text};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineConfig};
+use serde::Serialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -151,16 +152,21 @@ pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
     let mut code = 0;
     for Chosen { state, ids } in choose(args.state.as_deref(), &args.ids, "unfinished download", |_| true)? {
         let path = state.path.clone();
-        let names: Vec<_> = state.statuses(&ids).iter().map(list_name).collect();
+        let statuses = state.statuses(&ids);
         let config = EngineConfig::new();
         let (engine, _) = Engine::start(Runtime::default(), config, state.into_store(&ids))
             .await
             .map_err(|error| Failure::engine(&error))?;
-        for (id, name) in names {
-            match engine.cancel(id, args.delete_files).await {
+        for status in statuses {
+            let name = format!("{} {}", status.gid(), text::url(&status.metadata.url));
+            match engine.cancel(status.id, args.delete_files).await {
+                Ok(()) if args.json => output::result(&json::event("cancelled", &status)),
                 Ok(()) => output::result(&format!("cancelled {name}")),
                 Err(error) => {
                     code = 1;
+                    if args.json {
+                        output::result(&json::failed(&status, &error, error.is_retryable()));
+                    }
                     output::error(&failure::line(&name, &error));
                 }
             }
@@ -174,18 +180,28 @@ pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// Copies a state to a file of another kind.
-pub(crate) fn convert(from: &Path, to: &Path, kind: Option<Storage>) -> Result<u8, Failure> {
-    let (downloads, kind) = storage::convert(from, to, kind)?;
-    let (from, to, kind) = (text::path(from), text::path(to), kind.extension());
-    output::result(&format!(
-        "{to}: a {kind} state with the {downloads} downloads of {from}, which is as it was"
-    ));
-    Ok(0)
+/// What `state convert --json` prints.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "converted")]
+struct Converted {
+    from: String,
+    path: String,
+    storage: &'static str,
+    downloads: usize,
 }
 
-fn list_name(status: &DownloadStatus) -> (DownloadId, String) {
-    (status.id, format!("{} {}", status.gid(), text::url(&status.metadata.url)))
+/// Copies a state to a file of another kind.
+pub(crate) fn convert(from: &Path, to: &Path, kind: Option<Storage>, json: bool) -> Result<u8, Failure> {
+    let (downloads, kind) = storage::convert(from, to, kind)?;
+    let kind = kind.extension();
+    output::result(&if json {
+        let [from, path] = [from, to].map(|path| path.to_string_lossy().into_owned());
+        json::line(&Converted { from, path, storage: kind, downloads })
+    } else {
+        let (from, to) = (text::path(from), text::path(to));
+        format!("{to}: a {kind} state with the {downloads} downloads of {from}, which is as it was")
+    });
+    Ok(0)
 }
 
 /// `0123456789abcdef  paused  27%  12.3 MiB of 45.6 MiB  PATH  URL`

@@ -20,6 +20,9 @@ pub(crate) fn is_file(argument: &str) -> bool {
 /// The torrent in a file, or why there is none.
 pub(crate) fn read(path: &Path) -> Result<Metainfo, Failure> {
     let failed = |why: &str| Failure(format!("{}: {why}", text::path(path)));
+    if path.to_str().is_some_and(is_magnet) {
+        return Err(failed("a magnet link does not do here; give the .torrent file"));
+    }
     let mut bytes = Vec::new();
     let limit = MAX_METAINFO_LEN as u64 + 1;
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));

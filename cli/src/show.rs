@@ -1,7 +1,7 @@
 //! `gosh-dl show`: what a torrent or magnet link says.
 
 use crate::failure::Failure;
-use crate::{metainfo, output, rate, text};
+use crate::{json, metainfo, output, rate, text};
 use gosh_dl_core::wire::torrent::{Magnet, Metainfo};
 use serde::Serialize;
 use std::path::Path;
@@ -17,6 +17,16 @@ struct Shown {
     private: bool,
     trackers: Vec<String>,
     web_seeds: Vec<String>,
+    total: Option<u64>,
+    pieces: Option<u32>,
+    comment: Option<String>,
+    created_by: Option<String>,
+    /// In seconds since 1970.
+    creation_date: Option<i64>,
+    /// Addresses that a magnet link names.
+    peers: Vec<String>,
+    /// The first and the last of each run of files that a magnet link wants.
+    select_only: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,8 +45,7 @@ pub(crate) fn show(torrent: &str, json: bool) -> Result<u8, Failure> {
         of_metainfo(&metainfo::read(Path::new(torrent))?)
     };
     if json {
-        let line = serde_json::to_string(&shown).map_err(|error| Failure(error.to_string()))?;
-        output::result(&text::escape_json(&line));
+        output::result(&json::line(&shown));
     } else {
         lines(&shown).iter().for_each(|line| output::result(line));
     }
@@ -60,6 +69,13 @@ fn of_metainfo(metainfo: &Metainfo) -> Shown {
         private: metainfo.is_private(),
         trackers: metainfo.trackers().concat(),
         web_seeds: metainfo.web_seeds().to_vec(),
+        total: Some(metainfo.grid().total()),
+        pieces: Some(metainfo.grid().pieces()),
+        comment: metainfo.comment().map(str::to_owned),
+        created_by: metainfo.created_by().map(str::to_owned),
+        creation_date: metainfo.creation_date(),
+        peers: Vec::new(),
+        select_only: Vec::new(),
     }
 }
 
@@ -73,6 +89,13 @@ fn of_magnet(link: &Magnet) -> Shown {
         private: false,
         trackers: link.trackers.clone(),
         web_seeds: link.web_seeds.clone(),
+        total: None,
+        pieces: None,
+        comment: None,
+        created_by: None,
+        creation_date: None,
+        peers: link.peers.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
+        select_only: link.select_only.iter().map(|range| (*range.start(), *range.end())).collect(),
     }
 }
 
@@ -81,11 +104,21 @@ fn lines(shown: &Shown) -> Vec<String> {
     let mut line = |key: &str, value: &str| lines.push(format!("{key}: {}", text::escape(value)));
     line("name", shown.name.as_deref().unwrap_or("(not known)"));
     line("info hash", &shown.info_hash_v1);
-    if let Some(len) = shown.piece_length {
-        line("piece length", &rate::bytes(len.into()));
+    if let (Some(total), Some(pieces), Some(len)) = (shown.total, shown.pieces, shown.piece_length) {
+        line("size", &format!("{} ({total} bytes)", rate::bytes(total)));
+        line("pieces", &format!("{pieces} of {}", rate::bytes(len.into())));
         // A magnet link does not tell.
         line("private", if shown.private { "yes" } else { "no" });
     }
+    let texts = [("comment", &shown.comment), ("created by", &shown.created_by)];
+    texts
+        .into_iter()
+        .filter_map(|(key, text)| Some((key, text.as_deref()?)))
+        .for_each(|(key, text)| line(key, text));
+    for (first, last) in &shown.select_only {
+        line("wanted files", &format!("{first} to {last}"));
+    }
+    shown.peers.iter().for_each(|peer| line("peer", peer));
     shown.trackers.iter().for_each(|url| line("tracker", url));
     shown.web_seeds.iter().for_each(|url| line("web seed", url));
     for (number, file) in shown.files.iter().enumerate() {

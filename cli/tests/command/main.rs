@@ -9,3 +9,4 @@ mod origin;
 mod recording;
 mod resume;
 mod second;
+mod torrents;

@@ -217,8 +217,16 @@ fn cancel_forgets_and_deletes_on_demand() {
         first.signal("INT");
         first.end().expect(130);
         let id = home.run(&["list", "--json"]).expect(0).json()[0]["id"].as_str().unwrap().to_owned();
-        let arguments = if delete { vec!["cancel", &id, "--delete-files"] } else { vec!["cancel", &id] };
-        assert!(home.run(&arguments).expect(0).stdout.starts_with(&format!("cancelled {id} ")));
+        if delete {
+            let told = home.run(&["cancel", &id, "--delete-files", "--json"]).expect(0).json();
+            assert_eq!(
+                (told.len(), &told[0]["event"], &told[0]["id"]),
+                (1, &"cancelled".into(), &(*id).into())
+            );
+            assert_eq!(told[0]["url"], url);
+        } else {
+            assert!(home.run(&["cancel", &id]).expect(0).stdout.starts_with(&format!("cancelled {id} ")));
+        }
         assert_eq!(home.states(), [""; 0]);
         assert_eq!(home.names().is_empty(), delete, "{:?}", home.names());
         for name in home.names() {

@@ -46,6 +46,11 @@ fn a_download_moves_to_the_other_store_and_runtime_halfway() {
     assert!(told.contains("two.sqlite: a sqlite state with the 1 downloads of"), "{told}");
     let again = home.run(&["state", "convert", "one.redb", "two.sqlite"]).expect(1).stderr;
     assert!(again.contains("it is there already"), "{again}");
+    let json = home.run(&["state", "convert", "--json", "one.redb", "three.redb"]).expect(0).json();
+    let expected = serde_json::json!({
+        "event": "converted", "from": "one.redb", "path": "three.redb", "storage": "redb", "downloads": 1
+    });
+    assert_eq!(json, [expected]);
     origin.open();
     let get = ["get", "--json", "--state", "two.sqlite", "--runtime", "smol", &url];
     let lines = home.run(&get).expect(0).json();

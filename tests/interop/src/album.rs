@@ -57,6 +57,7 @@ impl Album {
 
     /// Makes the torrent anew, with these options of `create`.
     pub fn create(&mut self, options: &[&str]) {
+        let _ = fs::remove_file(&self.torrent);
         let create = Gosh::new(&self.lab.path(".")).arg("create").arg(self.lab.path("www/album"));
         create.arg("-o").arg(&self.torrent).args(options).succeed();
         let shown = Gosh::new(&self.lab.path(".")).arg("show").arg(&self.torrent).succeed().stdout;

@@ -117,6 +117,7 @@ fn what_we_create_has_the_info_hash_that_others_make() {
 /// own choice: 3.8 MB give 32 KiB.
 fn created(album: &Album, content: &Path, options: &[&str]) -> String {
     let torrent = album.lab.path("ours.torrent");
+    let _ = fs::remove_file(&torrent);
     let create = Gosh::new(&album.lab.path(".")).arg("create").arg(content).arg("-o").arg(&torrent);
     create.args(options).succeed();
     info_hash(album, &torrent)

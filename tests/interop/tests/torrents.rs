@@ -99,7 +99,9 @@ fn verify_names_what_is_wrong() {
     fs::write(&path, content).expect("room for it");
     let done = verify().run();
     assert_eq!(done.code, Some(1), "{}", done.stdout);
-    assert!(done.stdout.contains("bad file 2 ") && done.stdout.contains("bad piece "), "{}", done.stdout);
+    let piece = (3_000_000 + 300_000) / 32_768;
+    assert_eq!(done.stdout, format!("bad file 2 {}: piece {piece}\n", path.display()));
+    assert_eq!(done.stderr, "1 of 118 pieces and 1 of 4 files are missing or wrong\n");
 }
 
 #[test]
@@ -182,15 +184,19 @@ fn show_has_the_keys_that_programs_read() {
          {{\"path\":\"album/a.bin\",\"length\":3000000}},{{\"path\":\"album/empty\",\"length\":0}},\
          {{\"path\":\"album/sub/b.bin\",\"length\":777777}},{{\"path\":\"album/sub/deep/c.bin\",\"length\":70000}}],\
          \"piece_length\":65536,\"private\":true,\"trackers\":[\"{tracker}\"],\
-         \"web_seeds\":[\"http://127.0.0.1:2/\"]}}\n",
-        album.info_hash
+         \"web_seeds\":[\"http://127.0.0.1:2/\"],\"total\":3847777,\"pieces\":59,\"comment\":null,\
+         \"created_by\":\"gosh-dl/{}\",\"creation_date\":null,\"peers\":[],\"select_only\":[]}}\n",
+        album.info_hash,
+        env!("CARGO_PKG_VERSION")
     );
     assert_eq!(shown, expected);
-    let magnet = format!("{}&dn=a+b&tr={tracker}", album.magnet());
+    let magnet = format!("{}&dn=a+b&tr={tracker}&x.pe=127.0.0.1:7&so=0,2-4", album.magnet());
     let shown = Gosh::new(&album.lab.path(".")).args(["show", "--json", &magnet]).succeed().stdout;
     let expected = format!(
         "{{\"name\":\"a b\",\"info_hash_v1\":\"{}\",\"info_hash_v2\":null,\"files\":[],\"piece_length\":null,\
-         \"private\":false,\"trackers\":[\"{tracker}\"],\"web_seeds\":[]}}\n",
+         \"private\":false,\"trackers\":[\"{tracker}\"],\"web_seeds\":[],\"total\":null,\"pieces\":null,\
+         \"comment\":null,\"created_by\":null,\"creation_date\":null,\"peers\":[\"127.0.0.1:7\"],\
+         \"select_only\":[[0,0],[2,4]]}}\n",
         album.info_hash
     );
     assert_eq!(shown, expected);
