@@ -374,7 +374,9 @@ impl TorrentFiles {
         let layout = std::sync::Arc::clone(&self.plan.layout);
         for span in layout.piece_spans(piece).filter(|span| !span.pad) {
             let key = (piece.get(), span.file);
-            if self.is_wanted(span.file) || self.is_there(span.file) || self.saved.kept.contains_key(&key) {
+            // A file that was whole keeps its name and content though it is not wanted any more.
+            let is_partial = self.is_there(span.file) && !self.is_named(span.file);
+            if self.is_wanted(span.file) || is_partial || self.saved.kept.contains_key(&key) {
                 continue;
             }
             let room = self.room_for(piece.get());

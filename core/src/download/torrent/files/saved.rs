@@ -49,6 +49,11 @@ impl FilesSaved {
         }
     }
 
+    /// Whether no file was ever seen.
+    pub(super) fn knows_no_file(&self) -> bool {
+        self.files.iter().all(|file| file.identity.is_none())
+    }
+
     /// The pieces that are known to be on the disk.
     pub fn pieces(&self) -> &Bitfield {
         &self.pieces

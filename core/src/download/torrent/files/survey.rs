@@ -43,7 +43,7 @@ impl TorrentFiles {
                 break;
             };
             let is_there = if file == PARTS {
-                !self.saved.kept.is_empty() || self.saved.parts.ours
+                !self.saved.kept.is_empty() || self.saved.parts.ours || self.saved.knows_no_file()
             } else {
                 !self.plan.layout.is_pad(file)
             };
@@ -129,6 +129,8 @@ impl TorrentFiles {
     fn conclude_survey(&mut self) {
         let before = self.saved.pieces.clone();
         self.forget_lost_pieces();
+        // Its name says that a life made it of which the store has forgotten; what it holds cannot be told any more.
+        self.saved.parts.ours |= self.is_there(PARTS);
         let todo = self.pieces_to_check(&before);
         self.have = self.saved.pieces.clone();
         self.saved.suspects = crate::base::RangeSet::new();

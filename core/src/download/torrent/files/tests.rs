@@ -244,6 +244,61 @@ fn unwanted_files_are_not_made_and_their_parts_are_brought_home_later() {
 }
 
 #[test]
+fn parts_that_an_unknown_life_kept_apart_are_in_nobodys_way() {
+    let torrent = torrent();
+    let plan = FilesPlan { unwanted: BTreeSet::from([0, 4]), ..torrent.plan() };
+    let mut world = World::new(torrent, plan.clone());
+    world.start();
+    world.settle();
+    world.give_all();
+    world.run();
+    let kept = format!(".{}.parts", world.torrent.metainfo.info_hash());
+    assert!(world.disk.content(&kept).is_some());
+    let everything = FilesPlan { unwanted: BTreeSet::new(), ..plan.clone() };
+    for plan in [plan, everything] {
+        // The store knows nothing of the life before.
+        world.stored = None;
+        world.restart(plan, false);
+        world.start();
+        world.settle();
+        world.give_all();
+        world.run();
+        assert!(world.has(&Output::Finished));
+        assert_complete(&world);
+        world.check_claims();
+    }
+    assert_eq!(world.disk.content(&kept), None, "nothing is kept apart any more");
+}
+
+#[test]
+fn a_whole_file_keeps_its_name_when_it_is_not_wanted_any_more() {
+    let torrent = torrent();
+    let only = |file: u32| FilesPlan { unwanted: (0..5).filter(|f| *f != file).collect(), ..torrent.plan() };
+    let mut world = World::new(torrent.clone(), only(1));
+    world.start();
+    world.settle();
+    world.give_all();
+    world.run();
+    let name = world.torrent.path(1);
+    for forget in [false, true] {
+        if forget {
+            world.stored = None;
+        }
+        // The last piece of the first file is shared with the one that is whole, and must be taken anew.
+        world.disk.delete("t/a/big.bin");
+        world.restart(only(0), false);
+        world.start();
+        world.settle();
+        world.give_all();
+        world.run();
+        assert_eq!(world.events.last(), Some(&Output::Finished));
+        assert_complete(&world);
+        assert_eq!(world.disk.content(&name), Some(torrent.file(1)));
+        world.check_claims();
+    }
+}
+
+#[test]
 fn a_wrong_piece_is_forgotten_and_taken_again() {
     let mut world = world();
     world.start();
