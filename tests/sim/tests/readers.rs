@@ -4,8 +4,9 @@ use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::download::ReadRequest;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{Answer, DownloadState, EngineError, Token};
+use gosh_dl_core::engine::{Answer, DownloadState, Engine, EngineConfig, EngineError, Token};
 use gosh_dl_core::wire::torrent::create::{NewFile, NewTorrent};
+use gosh_dl_sim::one_file::{OneFile, place};
 use gosh_dl_sim::{Content, CrashMode, Resource, World};
 use sha1::{Digest as _, Sha1};
 
@@ -68,6 +69,29 @@ fn what_is_read_comes_long_before_its_turn_and_a_seek_moves_it_at_once() {
         assert!(waited < Duration::from_secs(4), "{waited:?} at {offset}");
     }
     assert_eq!(world.wait_done(id), DownloadState::Completed, "{}", world.report());
+}
+
+/// Two seconds' worth of blocks is asked of a peer: a seek waited for all of them.
+#[test]
+fn a_seek_does_not_wait_for_what_peers_were_asked_for_before() {
+    let file = OneFile::new(Content::generated(7, 64 << 20), 256 << 10);
+    let mut world = World::new(2);
+    file.seed(&mut world, 1, EngineConfig::new(), DownloadOptions::new().max_upload_speed(RATE));
+    let options = DownloadOptions::new().sequential(true).peer(place(1));
+    let (leecher, id) = file.join(&mut world, 2, EngineConfig::new(), options);
+    world.run_for(Duration::from_secs(10));
+    for offset in [48 << 20, 30 << 20, 60 << 20] {
+        let request = ReadRequest { reader: 1, file: 0, offset, len: 10_000 };
+        let read = |engine: &mut Engine, now, token| engine.read(now, id, request, token);
+        let (token, ()) = world.command(leecher, read);
+        let is_there = |world: &mut World| world.station(leecher).reply(token).is_some();
+        let began = world.now();
+        assert!(world.run_until(is_there, Duration::from_secs(10)), "{}", world.report());
+        // A piece takes a quarter of a second, and what is on its way as long again.
+        let waited = world.now() - began;
+        assert!(waited < Duration::from_millis(800), "{waited:?} at {offset}");
+        world.run_for(Duration::from_secs(5));
+    }
 }
 
 #[test]

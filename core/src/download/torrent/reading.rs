@@ -1,8 +1,9 @@
 //! Reading the files of a torrent while they are fetched: what readers wait for comes first, and nothing unverified.
 
+use super::picker::PieceState;
 use super::{Content, Output, Torrent};
 use crate::base::disk::DiskError;
-use crate::base::{Block, Instant};
+use crate::base::{Block, Instant, PieceIndex};
 use crate::download::reading::{Due, ReadDone, ReadError, ReadRequest};
 use bytes::Bytes;
 use core::ops::Range;
@@ -32,10 +33,34 @@ impl Torrent {
         let place = self.reading.want(now, request, range, reply)?;
         self.urge(now);
         if let Some(at) = place {
-            self.hurry_seeds(now, at);
+            self.hurry(now, at);
         }
         self.serve_readers(now);
         Ok(())
+    }
+
+    /// A reader waits for what nobody was asked for: that comes before what they were asked for already.
+    fn hurry(&mut self, now: Instant, at: u64) {
+        let Some(Content { metainfo, picker: Some(picker), .. }) = &self.content else { return };
+        let missing = |piece: &PieceIndex| picker.state_of(*piece) == PieceState::Missing;
+        let Some(piece) = metainfo.grid().pieces_in(at..at + 1).next().filter(missing) else { return };
+        self.hurry_seeds(now);
+        self.hurry_peers(now, piece);
+    }
+
+    /// Who has the piece sends what may be on its way already, and is then asked anew.
+    fn hurry_peers(&mut self, now: Instant, piece: PieceIndex) {
+        for peer in self.peers.keys() {
+            let Some(slot) = self.peers.get_mut(peer) else { continue };
+            if !slot.machine.has().is_some_and(|has| has.has(piece)) {
+                continue;
+            }
+            let window = slot.pipeline.window(slot.down.rate(now), slot.machine.request_queue());
+            let late: Vec<Block> = slot.machine.in_flight().skip((window / ON_ITS_WAY).max(1)).collect();
+            late.iter().for_each(|block| slot.machine.cancel(*block));
+            self.release(peer, &late);
+            self.touch_peer(peer);
+        }
     }
 
     /// Where a file lies in the whole.
@@ -88,3 +113,6 @@ impl Torrent {
         self.outputs.extend(self.reading.stop().into_iter().map(Output::ReadDone));
     }
 }
+
+/// The part of a peer's requests, which last about two seconds, that may be on its way: a quarter of a second of them.
+const ON_ITS_WAY: usize = 8;

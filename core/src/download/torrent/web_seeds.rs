@@ -1,7 +1,7 @@
 //! How a torrent fetches from web servers that have its files (BEP 17, 19): runs of whole pieces, long ones of fast servers.
 
 use super::layout::Layout;
-use super::picker::{PieceState, Speed};
+use super::picker::Speed;
 use super::web_seed::{self, Kind, SlotKey, WebSeed, WebSeedPlan};
 use super::{Child, Content, Lane, Output, Phase, Sender, Timer, Torrent};
 use crate::base::{Instant, Key, RateMeter};
@@ -94,13 +94,9 @@ impl Torrent {
         }
     }
 
-    /// The byte at `at` of the whole is waited for: web seeds leave what they are at, where nobody was asked for it.
-    pub(super) fn hurry_seeds(&mut self, now: Instant, at: u64) {
-        let Some(Content { metainfo, picker: Some(picker), .. }) = &mut self.content else { return };
-        let piece = metainfo.grid().pieces_in(at..at + 1).next();
-        if !piece.is_some_and(|piece| picker.state_of(piece) == PieceState::Missing) {
-            return;
-        }
+    /// Web seeds leave what they are at, for what is waited for.
+    pub(super) fn hurry_seeds(&mut self, now: Instant) {
+        let Some(Content { picker: Some(picker), .. }) = &mut self.content else { return };
         for seed in self.seeds.keys() {
             picker.released_all(Sender::WebSeed(seed));
         }
