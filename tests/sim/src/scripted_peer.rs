@@ -15,6 +15,8 @@ use std::net::SocketAddr;
 pub enum Conduct {
     /// Unchokes at once and answers every request.
     Honest,
+    /// Honest, but sends a `have` for each piece in place of a bit field.
+    Haves,
     /// Claims every piece and never unchokes.
     FreeRider,
     /// Unchokes, takes requests and never answers one.
@@ -146,7 +148,11 @@ impl ScriptedPeer {
         });
         let handshake = Handshake { features: Features::default(), info_hash, peer_id };
         self.send(link, Bytes::copy_from_slice(&handshake.encode()));
-        self.say(link, &Message::Bitfield(self.bit_field()));
+        if self.conduct == Conduct::Haves {
+            (0..self.pieces()).for_each(|piece| self.say(link, &Message::Have(piece)));
+        } else {
+            self.say(link, &Message::Bitfield(self.bit_field()));
+        }
         if self.conduct == Conduct::FreeRider {
             return Choking::FromTheStart;
         }
@@ -157,8 +163,12 @@ impl ScriptedPeer {
         Choking::No
     }
 
+    fn pieces(&self) -> u32 {
+        u32::try_from(self.content.len().div_ceil(u64::from(self.piece_len))).unwrap_or(u32::MAX)
+    }
+
     fn bit_field(&self) -> Bytes {
-        let pieces = self.content.len().div_ceil(u64::from(self.piece_len)) as usize;
+        let pieces = self.pieces() as usize;
         let mut bits = vec![0; pieces.div_ceil(8)];
         (0..pieces).for_each(|piece| bits[piece / 8] |= 0x80 >> (piece % 8));
         bits.into()

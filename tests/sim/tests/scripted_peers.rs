@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::download::DownloadOptions;
-use gosh_dl_core::engine::EngineConfig;
+use gosh_dl_core::engine::{Engine, EngineConfig};
 use gosh_dl_sim::one_file::{OneFile, place};
-use gosh_dl_sim::{Conduct, Content, NodeId, ScriptedPeer, World};
+use gosh_dl_sim::{Conduct, Content, NodeId, ScriptedPeer, Station, World};
 
 fn file() -> OneFile {
     OneFile::new(Content::generated(8, 1_500_000), 64 << 10)
@@ -24,6 +24,21 @@ fn play(seed: u64, conducts: &[Conduct]) -> (World, NodeId, Vec<NodeId>) {
 
 fn peer(world: &World, id: NodeId) -> &ScriptedPeer {
     world.actor(id)
+}
+
+/// Who sends no bit field has no pieces until it says so; such a peer was never asked for anything.
+#[test]
+fn a_peer_that_names_its_pieces_one_by_one_is_used_and_counted_once() {
+    let (mut world, leecher, peers) = play(60, &[Conduct::Haves]);
+    let mut most = 0.0_f64;
+    let done = |world: &mut World| {
+        let look = |engine: &mut Engine, now| engine.list(now);
+        let listed = world.act(leecher, |station: &mut Station, now| station.view(now, look));
+        listed.iter().flatten().for_each(|status| most = most.max(status.progress.availability));
+        world.has_completed(leecher)
+    };
+    assert!(world.run_until(done, Duration::from_secs(60)), "{}", world.report());
+    assert_eq!((most, peer(&world, peers[0]).blocks), (1.0, 1_500_000_u32.div_ceil(16 << 10)));
 }
 
 fn violations() -> Vec<Conduct> {

@@ -6,7 +6,7 @@ use super::picker::Ask;
 use super::pipeline::Pipeline;
 use super::{Child, Lane, Output, Sender, Timer, Torrent};
 use crate::base::link::LinkKey;
-use crate::base::{Block, Instant, LinkInput, LinkOutput, PeerId, PieceIndex, RateMeter};
+use crate::base::{Bitfield, Block, Instant, LinkInput, LinkOutput, PeerId, PieceIndex, RateMeter};
 use crate::proto::peer::{self, Peer, PeerConfig};
 use crate::wire::peer::PexFlags;
 use core::net::SocketAddr;
@@ -108,7 +108,7 @@ impl Torrent {
             peer::Output::Choked { lost } => self.release(peer, &lost),
             peer::Output::Unchoked => self.on_unchoked(now, peer),
             peer::Output::Interested(interested) => self.on_interested(now, interested),
-            peer::Output::HasPieces => self.on_pieces(peer),
+            peer::Output::HasPieces(has) => self.on_pieces(peer, Some(&has)),
             peer::Output::Have(piece) => self.on_have(now, peer, piece),
             peer::Output::DontHave(piece) => self.on_dont_have(peer, piece),
             peer::Output::Block(block, data) => self.on_block(now, Sender::Peer(peer), block, data),
@@ -149,7 +149,7 @@ impl Torrent {
         let shown = known.filter(|_| self.super_seed.is_none()).map(|content| content.files.have());
         match shown {
             Some(have) => slot.machine.announce_have(have),
-            None => slot.machine.announce_have(&crate::base::Bitfield::new(
+            None => slot.machine.announce_have(&Bitfield::new(
                 self.content.as_ref().map_or(0, |content| content.metainfo.grid().pieces()),
             )),
         }
@@ -181,10 +181,12 @@ impl Torrent {
         }
     }
 
-    fn on_pieces(&mut self, peer: PeerKey) {
+    /// Counts what a peer has, as it said at first or as is known by now.
+    fn on_pieces(&mut self, peer: PeerKey, said: Option<&Bitfield>) {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
         let Some(slot) = self.peers.get_mut(peer) else { return };
-        let Some(has) = slot.machine.has() else { return };
+        let known = slot.machine.has().filter(|_| slot.machine.tells_pieces());
+        let Some(has) = said.or(known) else { return };
         if !core::mem::replace(&mut slot.counted, true) {
             picker.peer_joined(has);
             if let Some(parole) = self.blame.comes(slot.address.ip()) {
@@ -199,7 +201,7 @@ impl Torrent {
     /// The picker is made, or something else is wanted: every peer is looked at anew.
     pub(super) fn recount_offers(&mut self) {
         for peer in self.peers.keys() {
-            self.on_pieces(peer);
+            self.on_pieces(peer, None);
             self.touch_peer(peer);
         }
     }

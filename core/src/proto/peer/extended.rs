@@ -280,6 +280,7 @@ impl Peer {
 
     fn on_dont_have(&mut self, payload: &[u8]) -> Result<(), Violation> {
         let index = <[u8; 4]>::try_from(payload).map_err(|_| Violation::MalformedExtended)?;
+        self.begin_pieces();
         let Some(piece) = self.pieces.on_dont_have(u32::from_be_bytes(index), self.grid)? else {
             return Ok(());
         };

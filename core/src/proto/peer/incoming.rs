@@ -13,6 +13,7 @@ impl Peer {
             Message::Piece { index, begin, data } => return self.on_piece(now, (index, begin), data),
             Message::Request(span) => return self.on_request(now, span),
             Message::Have(index) => {
+                self.begin_pieces();
                 let news = self.pieces.on_have(index, self.grid)?;
                 self.outputs.extend(news.map(Output::Have));
             }
@@ -63,10 +64,16 @@ impl Peer {
     fn on_said(&mut self, said: &Said<'_>) -> Result<(), Violation> {
         match self.pieces.on_said(said)? {
             Some(more) => self.outputs.extend(more.into_iter().map(Output::Have)),
-            None if self.grid.is_some() => self.outputs.push_back(Output::HasPieces),
-            None => {}
+            None => self.outputs.extend(self.pieces.known().cloned().map(Output::HasPieces)),
         }
         Ok(())
+    }
+
+    /// BEP 3: a bit field "may be omitted": who sent none had no pieces until it says otherwise.
+    pub(super) fn begin_pieces(&mut self) {
+        if !self.pieces.begun() {
+            self.outputs.extend(self.pieces.known().cloned().map(Output::HasPieces));
+        }
     }
 
     fn on_choke(&mut self) {

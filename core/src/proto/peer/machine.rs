@@ -236,7 +236,7 @@ impl Peer {
         self.grid = Some(grid);
         let settled = self.pieces.settle(grid).and_then(|(begun, allowed)| {
             if begun {
-                self.outputs.push_back(Output::HasPieces);
+                self.outputs.extend(self.pieces.known().cloned().map(Output::HasPieces));
             }
             allowed.into_iter().try_for_each(|index| self.on_allowed_fast(index))
         });

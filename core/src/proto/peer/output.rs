@@ -2,7 +2,7 @@
 
 use super::Violation;
 use crate::base::disk::FileKey;
-use crate::base::{Block, BlockData, LinkError, LinkOutput, PeerId, PieceIndex};
+use crate::base::{Bitfield, Block, BlockData, LinkError, LinkOutput, PeerId, PieceIndex};
 use crate::wire::peer::{MetadataMessage, Pex};
 
 /// What a peer wants done, or has said.
@@ -26,8 +26,9 @@ pub enum Output {
     Unchoked,
     /// Whether it wants pieces from us has changed.
     Interested(bool),
-    /// It said which pieces it has; at most once, and before any [`Have`](Self::Have) and [`DontHave`](Self::DontHave).
-    HasPieces,
+    /// Which pieces it has, once it says anything about pieces; before any [`Have`](Self::Have) and
+    /// [`DontHave`](Self::DontHave), which go on from there. At most once.
+    HasPieces(Bitfield),
     /// It has a piece more.
     Have(PieceIndex),
     /// It has a piece less (BEP 54). Without the Fast extension the requests for it are lost, and follow as

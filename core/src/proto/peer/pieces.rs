@@ -55,6 +55,11 @@ impl Pieces {
         }
     }
 
+    /// Whether it has said anything about pieces.
+    pub(super) fn begun(&self) -> bool {
+        self.begun
+    }
+
     /// It says which pieces it has, before anything else about pieces. A bit field that comes later, as aria2 sends it in
     /// place of many a `have`, adds to what it had: then the pieces that are news are returned.
     pub(super) fn on_said(&mut self, said: &Said<'_>) -> Result<Option<Vec<PieceIndex>>, Violation> {

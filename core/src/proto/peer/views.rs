@@ -43,6 +43,11 @@ impl Peer {
         self.pieces.known()
     }
 
+    /// Whether it has said anything about pieces.
+    pub fn tells_pieces(&self) -> bool {
+        self.pieces.begun()
+    }
+
     /// Whether it has every piece.
     pub fn is_seed(&self) -> bool {
         self.has().is_some_and(Bitfield::is_full)

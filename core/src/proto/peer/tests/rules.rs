@@ -61,7 +61,7 @@ fn an_arrival_is_answered_and_what_came_with_it_is_heard() {
     let [
         Output::Link(LinkOutput::Send(ours)),
         Output::Greeted { peer_id: THEM },
-        Output::HasPieces,
+        Output::HasPieces(has),
         Output::Unchoked,
     ] = &outputs[..]
     else {
@@ -69,6 +69,7 @@ fn an_arrival_is_answered_and_what_came_with_it_is_heard() {
     };
     let ours = Handshake::decode(ours[..].try_into().unwrap()).unwrap();
     assert_eq!((ours.features, ours.info_hash, ours.peer_id), (ALL, HASH, US));
+    assert!(has.is_full());
     assert!(peer.is_seed() && !peer.peer_choking() && peer.credit() == 1000 - bytes.len() as u64);
 }
 
@@ -279,14 +280,35 @@ fn pieces_of_the_peer_are_followed() {
     lab.announce(&Bitfield::new(10));
     lab.forget();
     lab.hear(&[Message::HaveNone, Message::Have(3), Message::Have(3), Message::Have(9), Message::Suggest(3)]);
-    let expected =
-        [Output::HasPieces, Output::Have(piece(3)), Output::Have(piece(9)), Output::Suggested(piece(3))];
+    let none = Output::HasPieces(Bitfield::new(10));
+    let expected = [none, Output::Have(piece(3)), Output::Have(piece(9)), Output::Suggested(piece(3))];
     assert_eq!(lab.events(), expected);
     assert_eq!(lab.peer.has().unwrap().ones().collect::<Vec<_>>(), [3, 9]);
     lab.hear(&[Message::Interested, Message::Interested, Message::NotInterested, Message::KeepAlive]);
     assert_eq!(lab.events(), [Output::Interested(true), Output::Interested(false)]);
     lab.hear(&[Message::Port(4), Message::Port(0), Message::Unknown(99)]);
     assert_eq!(lab.events(), [Output::Port(4)]);
+}
+
+/// BEP 3: who begins with nothing need not send a bit field.
+#[test]
+fn a_peer_that_sends_no_bit_field_has_pieces_by_its_first_have() {
+    let none = || Output::HasPieces(Bitfield::new(10));
+    let payload = Bytes::from_static(b"\0\0\0\x03");
+    let donthave = Message::Extended { id: 3, payload };
+    for (first, expected) in
+        [(Message::Have(3), vec![none(), Output::Have(piece(3))]), (donthave, vec![none()])]
+    {
+        let mut lab = Lab::greeted(ALL, config(), Some(grid()));
+        lab.announce(&Bitfield::new(10));
+        lab.forget();
+        assert!(!lab.peer.tells_pieces());
+        lab.hear(&[first]);
+        assert_eq!(lab.events(), expected);
+        assert!(lab.peer.tells_pieces());
+        lab.hear(&[Message::Have(9)]);
+        assert_eq!(lab.events(), [Output::Have(piece(9))]);
+    }
 }
 
 /// aria2 sends a bit field in the middle of the conversation, where others send a `have` for each piece.
@@ -297,7 +319,8 @@ fn a_bit_field_that_comes_later_adds_to_what_the_peer_had() {
     lab.forget();
     let later = Message::Bitfield(Bytes::from_static(&[0b0101_0000, 0]));
     lab.hear(&[Message::HaveNone, Message::Have(3), later, Message::HaveNone]);
-    let expected = [Output::HasPieces, Output::Have(piece(3)), Output::Have(piece(1))];
+    let none = Output::HasPieces(Bitfield::new(10));
+    let expected = [none, Output::Have(piece(3)), Output::Have(piece(1))];
     assert_eq!(lab.events(), expected);
     assert_eq!(lab.peer.has().unwrap().ones().collect::<Vec<_>>(), [1, 3]);
     lab.hear(&[Message::HaveAll]);
