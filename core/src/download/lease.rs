@@ -4,6 +4,7 @@ use crate::base::link::LinkKey;
 use crate::base::{Family, Instant, LinkOutput, Reach};
 use crate::proto::http::{self, Connection};
 use crate::wire::http::Origin;
+use core::net::IpAddr;
 
 /// What a connection leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,8 @@ pub struct Destination {
     pub reach: Reach,
     /// The family of addresses that it must be reached over; any, where left out.
     pub family: Option<Family>,
+    /// The own address that it must come from, over whose family it goes then; any, where left out.
+    pub from: Option<IpAddr>,
 }
 
 /// What is asked of whoever keeps the connections of all downloads; `K` names an exchange.
@@ -48,6 +51,15 @@ impl<K> Output<K> {
             Self::Release(lease) => Output::Release(lease),
             Self::Link(link, output) => Output::Link(link, output),
         }
+    }
+
+    /// The same over a connection that comes from that own address.
+    #[must_use]
+    pub fn bound_to(mut self, own: Option<IpAddr>) -> Self {
+        if let Self::Lease { to, .. } | Self::Unlease { to, .. } = &mut self {
+            to.from = own;
+        }
+        self
     }
 }
 

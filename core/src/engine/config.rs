@@ -71,7 +71,8 @@ pub struct TorrentConfig {
     pub listen_address: Option<IpAddr>,
     /// Whether peers may connect to this side. Default yes.
     pub enable_listen: bool,
-    /// The own address that connections to peers and trackers come from. Default: as the system chooses.
+    /// The own address that connections to peers, trackers and web seeds come from; addresses of the other family are
+    /// not connected to then. Default: as the system chooses.
     pub bind_address: Option<IpAddr>,
     /// How long a peer may be silent. Default 120 s.
     pub peer_timeout: Duration,

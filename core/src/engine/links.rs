@@ -99,7 +99,8 @@ impl<W> Host<W> {
     /// The other family of addresses that it is known to have besides the one that was used.
     fn family_beside(&self, used: Family) -> Option<Family> {
         let (addresses, _) = self.addresses.as_ref()?;
-        let allowed = addresses.iter().filter(|ip| self.destination.reach.allows(**ip));
+        let to = &self.destination;
+        let allowed = addresses.iter().filter(|ip| to.from.is_none() && to.reach.allows(**ip));
         allowed.map(|ip| Family::of(*ip)).find(|family| *family != used)
     }
 }
@@ -236,7 +237,6 @@ impl<W: Copy + PartialEq> Links<W> {
     /// A link to a peer for `who`.
     pub(super) fn connect(&mut self, who: W, to: SocketAddr, from: Option<IpAddr>) -> LinkKey {
         let link = self.adopt(who);
-        let from = from.filter(|from| from.is_ipv6() == to.is_ipv6());
         self.outputs.push_back(Output::Connect { link, to, from, tls: None });
         link
     }
@@ -363,7 +363,7 @@ impl<W: Copy + PartialEq> Links<W> {
 
     /// All hosts of that origin, wherever they may lead.
     fn hosts_of(&self, origin: &Origin) -> Vec<Key<Host<W>>> {
-        let first = Destination { origin: origin.clone(), reach: Reach::Anywhere, family: None };
+        let first = Destination { origin: origin.clone(), reach: Reach::Anywhere, family: None, from: None };
         let from = self.by_destination.range(first..);
         from.take_while(|(destination, _)| destination.origin == *origin).map(|(_, host)| *host).collect()
     }

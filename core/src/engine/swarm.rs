@@ -283,8 +283,11 @@ impl Swarm {
 
     // ----- datagrams -------------------------------------------------------------------------------------------------
 
-    /// Sends a datagram for `entry`, which gets what comes back from there.
+    /// Sends a datagram for `entry`, which gets what comes back from there. From an address of the other family none goes.
     pub(super) fn send(&mut self, entry: EntryKey, to: SocketAddr, bytes: Bytes, from: Option<IpAddr>) {
+        if from.is_some_and(|from| from.is_ipv6() != to.is_ipv6()) {
+            return;
+        }
         if self.routes.len() < MAX_ROUTES || self.routes.contains_key(&to) {
             self.routes.entry(to).or_default().insert(entry);
         }
@@ -300,7 +303,7 @@ impl Swarm {
 
     fn bind(&mut self, ipv6: bool, from: Option<IpAddr>) -> UdpKey {
         let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let address = from.filter(|from| from.is_ipv6() == ipv6).unwrap_or(any);
+        let address = from.unwrap_or(any);
         let key = UdpKey(self.next_key);
         self.next_key += 1;
         self.sockets.insert(key, Socket { ipv6, ready: false, waiting: Vec::new() });

@@ -258,7 +258,10 @@ impl Engine {
                 self.swarm.peer_went();
                 self.links.forget(link);
             }
-            torrent::Output::Lease(lease) => self.on_lease(now, lease.map(who)),
+            torrent::Output::Lease(lease) => {
+                let own = self.config.torrent.bind_address;
+                self.on_lease(now, lease.map(who).bound_to(own));
+            }
             torrent::Output::Link(link, output) => self.outputs.push_back(Output::Link { link, output }),
             torrent::Output::Resolve { lane, host } => self.links.resolve(who(lane), host),
             torrent::Output::Datagram { to, bytes } => {
@@ -572,6 +575,7 @@ impl super::entry::Entry {
                 .copied()
                 .chain(magnet.into_iter().flat_map(known_peers))
                 .collect(),
+            bind: config.torrent.bind_address,
             goal: self.goal(config),
             peer_timeout: config.torrent.peer_timeout,
             connect_timeout: config.torrent.connect_timeout,

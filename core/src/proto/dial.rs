@@ -35,7 +35,7 @@ pub struct Dialer {
     secure: bool,
     attempt_delay: Duration,
     reach: Reach,
-    family: Option<Family>,
+    families: [Option<Family>; 2],
     deadline: Instant,
     state: State,
     outputs: VecDeque<Output>,
@@ -81,7 +81,7 @@ impl Dialer {
             secure,
             attempt_delay: config.attempt_delay,
             reach: config.reach,
-            family: config.family,
+            families: [config.family, config.own_family],
             deadline: now + config.connect_timeout,
             state: State::Resolving,
             outputs: VecDeque::new(),
@@ -179,13 +179,20 @@ impl Dialer {
     }
 
     fn race(&mut self, now: Instant, addresses: &[IpAddr]) {
-        let is_meant = |ip: &IpAddr| self.family.is_none_or(|family| Family::of(*ip) == family);
+        let is_meant =
+            |ip: &IpAddr| self.families.into_iter().flatten().all(|family| Family::of(*ip) == family);
         let reachable = addresses.iter().copied().filter(|ip| is_meant(ip) && self.reach.allows(*ip));
         let reachable: Vec<IpAddr> = reachable.collect();
         let waiting = interleave(&reachable);
         if waiting.is_empty() {
             let nothing = DialError::Resolve(ResolveError::NotFound);
-            let error = if addresses.is_empty() { nothing } else { DialError::OutOfReach };
+            let error = match () {
+                () if addresses.is_empty() => nothing,
+                () if addresses.iter().any(|ip| self.reach.allows(*ip)) => {
+                    DialError::Link(LinkError::Unreachable)
+                }
+                () => DialError::OutOfReach,
+            };
             self.finish(Output::Failed(error));
             return;
         }
@@ -269,6 +276,8 @@ pub struct DialConfig {
     pub reach: Reach,
     /// The family of addresses that it must go over, if only one will do.
     pub family: Option<Family>,
+    /// The family of the own address that it comes from, if that is given.
+    pub own_family: Option<Family>,
 }
 
 impl Default for DialConfig {
@@ -279,6 +288,7 @@ impl Default for DialConfig {
             attempt_delay: Duration::from_millis(250),
             reach: Reach::Anywhere,
             family: None,
+            own_family: None,
         }
     }
 }

@@ -69,7 +69,7 @@ impl Mirror {
 
     /// What its connections lead to.
     pub fn destination(&self) -> Destination {
-        Destination { origin: self.url.origin().clone(), reach: self.reach, family: None }
+        Destination { origin: self.url.origin().clone(), reach: self.reach, family: None, from: None }
     }
 
     /// Goes where a redirect leads, as far as that may.

@@ -9,7 +9,7 @@ pub mod pex;
 
 pub use filter::IpFilter;
 
-use crate::base::{Instant, Rng};
+use crate::base::{Family, Instant, Rng};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,7 @@ pub struct Candidates {
     selves: BTreeSet<SocketAddr>,
     filter: Arc<IpFilter>,
     own: Option<IpAddr>,
+    family: Option<Family>,
     private: bool,
     low_port_at: Option<Instant>,
     rng: Rng,
@@ -99,6 +100,7 @@ impl Candidates {
             selves: BTreeSet::new(),
             filter: Arc::default(),
             own: None,
+            family: None,
             private: false,
             low_port_at: None,
             rng,
@@ -122,6 +124,11 @@ impl Candidates {
         let gone: Vec<_> = self.known.keys().copied().filter(|address| filter.blocks(address.ip())).collect();
         gone.into_iter().for_each(|address| self.forget(address));
         self.filter = filter;
+    }
+
+    /// The only family of addresses that can be connected to, if not both.
+    pub fn set_family(&mut self, family: Option<Family>) {
+        self.family = family;
     }
 
     /// Our address as others see it: the order among equals follows from it (BEP 40).
@@ -297,6 +304,7 @@ impl Candidates {
         }
         address.port() != 0
             && is_host(address.ip())
+            && self.family.is_none_or(|family| Family::of(address.ip()) == family)
             && !self.selves.contains(&address)
             && !self.banned.contains_key(&address.ip())
             && !self.filter.blocks(address.ip())

@@ -6,10 +6,10 @@ use super::files::FilesSaved;
 use super::layout::Layout;
 use super::picker::Priority;
 use crate::base::disk::{AllocationMode, FileIdentity};
-use crate::base::{InfoHash, PeerId, RangeSet, Rng};
+use crate::base::{Family, InfoHash, PeerId, RangeSet, Rng};
 use crate::proto::peer::PeerConfig;
 use crate::wire::torrent::Metainfo;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,6 +56,8 @@ pub struct TorrentPlan {
     pub web_seeds: Vec<String>,
     /// Addresses that are known already.
     pub known_peers: Vec<SocketAddr>,
+    /// The own address that connections come from, over whose family they go then.
+    pub bind: Option<IpAddr>,
     /// When seeding ends.
     pub goal: Goal,
     /// How long a peer may be silent.
@@ -162,6 +164,7 @@ impl TorrentPlan {
 
     pub(super) fn candidates(&self, metainfo: Option<&Metainfo>, rng: Rng) -> Candidates {
         let mut candidates = Candidates::new(rng);
+        candidates.set_family(self.bind.map(Family::of));
         if metainfo.is_some_and(Metainfo::is_private) {
             candidates.go_private();
         }

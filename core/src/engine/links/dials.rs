@@ -57,14 +57,21 @@ impl<W: Copy + PartialEq> Links<W> {
         host.dials += 1;
         let known =
             host.addresses.as_ref().filter(|(_, until)| *until > now).map(|(addresses, _)| addresses.clone());
-        let Destination { origin, reach, family } = &destination;
+        let Destination { origin, reach, family, from } = &destination;
         let target = match (origin.ip(), known) {
             (Some(ip), _) => DialHost::Ip(ip),
             (None, Some(addresses)) => DialHost::Known(addresses),
             (None, None) => DialHost::Name(origin.host.clone()),
         };
         let connect_timeout = self.config.connect_timeout;
-        let config = DialConfig { connect_timeout, reach: *reach, family: *family, ..DialConfig::default() };
+        let own_family = from.map(Family::of);
+        let config = DialConfig {
+            connect_timeout,
+            reach: *reach,
+            family: *family,
+            own_family,
+            ..DialConfig::default()
+        };
         let dialer = Dialer::new(now, target, origin.port, origin.secure, config);
         *self.open.entry(origin.host.clone()).or_default() += 1;
         let dial = self.dials.insert(Dial { destination, dialer, attempts: BTreeMap::new(), query: None });
@@ -113,6 +120,7 @@ impl<W: Copy + PartialEq> Links<W> {
             }
             dial::Output::Connect { attempt, to } => {
                 let destination = dial.destination.clone();
+                let from = destination.from;
                 let origin = &destination.origin;
                 let tls = origin.secure.then(|| TlsRequest { server_name: origin.host.clone() });
                 let state = LinkState::Dialing { dial: key, attempt };
@@ -121,7 +129,7 @@ impl<W: Copy + PartialEq> Links<W> {
                 let link = Link { destination: Some(destination), local, family, state };
                 let link = as_link(self.links.insert(link));
                 dial.attempts.insert(attempt, link);
-                self.outputs.push_back(Output::Connect { link, to, from: None, tls });
+                self.outputs.push_back(Output::Connect { link, to, from, tls });
             }
             dial::Output::Abandon { attempt } => {
                 if let Some(link) = dial.attempts.remove(&attempt) {

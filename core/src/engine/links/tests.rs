@@ -31,7 +31,15 @@ impl Table {
 
     fn lease(&mut self, who: char, url: &str, reach: Reach) {
         let origin = origin(url);
-        self.links.lease(NOW, &Destination { origin, reach, family: None }, who);
+        self.links.lease(NOW, &Destination { origin, reach, family: None, from: None }, who);
+        self.drain();
+    }
+
+    /// Over a connection that comes from that own address.
+    fn lease_from(&mut self, who: char, url: &str, own: &str) {
+        let from = Some(own.parse().expect("an address"));
+        let to = Destination { origin: origin(url), reach: Reach::Anywhere, family: None, from };
+        self.links.lease(NOW, &to, who);
         self.drain();
     }
 
@@ -39,7 +47,10 @@ impl Table {
         while let Some(output) = self.links.poll_output() {
             match output {
                 Output::Resolve { query, .. } => self.queries.push(query),
-                Output::Connect { link, to, .. } => self.dialled.push((link, to.ip())),
+                Output::Connect { link, to, from, .. } => {
+                    self.said.extend(from.map(|from| format!("from {from}")));
+                    self.dialled.push((link, to.ip()));
+                }
                 Output::Link(link, LinkOutput::Close) => self.dialled.retain(|(dialled, _)| *dialled != link),
                 Output::Link(..) => {}
                 Output::Leased { who, lease } => {
@@ -153,7 +164,8 @@ fn pace_and_cap_of_a_host_hold_wherever_it_leads() {
         table.lease(who, "http://192.0.2.1", reach);
     }
     assert_eq!(table.dialled.len(), 4, "the most for one host");
-    let to = Destination { origin: origin("http://192.0.2.1"), reach: Reach::Anywhere, family: None };
+    let to =
+        Destination { origin: origin("http://192.0.2.1"), reach: Reach::Anywhere, family: None, from: None };
     table.links.unlease(NOW, &to, 'e');
     (0..4).for_each(|_| _ = table.open());
     table.links.pace(NOW, &origin("http://192.0.2.1"), NOW + Duration::from_secs(9));
@@ -165,4 +177,21 @@ fn pace_and_cap_of_a_host_hold_wherever_it_leads() {
     table.links.handle_timeout(NOW + Duration::from_secs(9));
     table.drain();
     assert_eq!(table.said(), ["f has an old one", "g has an old one"]);
+}
+
+#[test]
+fn connections_from_an_own_address_keep_to_its_family_and_to_themselves() {
+    let mut table = Table::new();
+    table.lease_from('a', "http://h.example", "192.0.2.200");
+    table.resolve(&["2001:db8::1", "192.0.2.1"]);
+    assert_eq!((table.dialled.len(), table.open()), (1, "192.0.2.1".parse().expect("an address")));
+    assert_eq!(table.leased[0].other_family, None);
+    table.release();
+    table.lease('b', "http://h.example", Reach::Anywhere);
+    assert_eq!(table.said(), ["from 192.0.2.200", "a has a new one"]);
+    table.lease_from('c', "http://h.example", "192.0.2.200");
+    table.lease_from('d', "http://[2001:db8::1]", "192.0.2.200");
+    let said = table.said();
+    assert_eq!(said[0], "c has an old one");
+    assert!(said[1].starts_with("d: ") && said[1].contains("unreachable"), "{said:?}");
 }

@@ -8,6 +8,7 @@ const CONFIG: DialConfig = DialConfig {
     attempt_delay: Duration::from_millis(250),
     reach: Reach::Anywhere,
     family: None,
+    own_family: None,
 };
 
 fn ms(millis: u64) -> Instant {

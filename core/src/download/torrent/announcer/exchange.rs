@@ -189,7 +189,8 @@ impl Announcer {
         match exchange.bounds().check(exchange.trail.url()) {
             Err(error) => self.on_failed(now, index, purpose, TrackerError::Reach(error)),
             Ok(reach) => {
-                let to = Destination { origin: exchange.trail.url().origin().clone(), reach, family };
+                let to =
+                    Destination { origin: exchange.trail.url().origin().clone(), reach, family, from: None };
                 let slot = self.slots.insert(slot);
                 self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
             }
@@ -374,7 +375,7 @@ impl Announcer {
             return;
         }
         let origin = exchange.trail.url().origin().clone();
-        let to = Destination { origin, reach: exchange.bounds().reach, family };
+        let to = Destination { origin, reach: exchange.bounds().reach, family, from: None };
         self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot: key, to }));
     }
 

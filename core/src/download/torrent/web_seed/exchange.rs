@@ -96,7 +96,8 @@ impl WebSeed {
             Ok(reach) => reach,
             Err(error) => return self.fail_for(now, exchange.part.file(), WebSeedError::Reach(error)),
         };
-        let to = Destination { origin: exchange.trail.url().origin().clone(), reach, family: None };
+        let to =
+            Destination { origin: exchange.trail.url().origin().clone(), reach, family: None, from: None };
         let slot = self.slots.insert(Slot(exchange));
         self.current = Some(slot);
         self.outputs.push_back(Output::Lease(lease::Output::Lease { slot, to }));
@@ -270,7 +271,8 @@ impl WebSeed {
             return;
         }
         let origin = exchange.trail.url().origin().clone();
-        let to = Destination { origin, reach: exchange.bounds(&self.plan.url).reach, family: None };
+        let to =
+            Destination { origin, reach: exchange.bounds(&self.plan.url).reach, family: None, from: None };
         self.outputs.push_back(Output::Lease(lease::Output::Unlease { slot, to }));
     }
 }
