@@ -178,3 +178,18 @@ fn a_tracker_that_fails_is_asked_again_after_growing_pauses() {
         }
     }
 }
+
+/// Whoever has everything needs nobody, and was asked for more as often as trackers bear it.
+#[test]
+fn a_seed_does_not_ask_for_peers() {
+    let mut world = World::new(70);
+    let (id, urls) = tracker(&mut world, 100, TrackerConduct::Honest);
+    world.act(id, |tracker: &mut Tracker, _| tracker.min_interval = Some(60));
+    let (seed, _) = join(&mut world, 1, &metainfo(&[&urls[..1]]));
+    let payload = content().slice(0..LEN);
+    world.act(seed, |station: &mut Station, _| station.disk.put(World::DIR, "file", &payload));
+    world.run_for(Duration::from_secs(2 * 3600));
+    let told = told(&world, id).announces.iter().map(|announce| (announce.event, announce.left));
+    // At the beginning, and every half hour as the tracker asked.
+    assert_eq!(told.collect::<Vec<_>>(), [vec![(Event::Started, 0)], vec![(Event::None, 0); 3]].concat());
+}

@@ -24,7 +24,8 @@ impl Torrent {
             self.dial(now, address);
             dialling += 1;
         }
-        if self.peers.len() < self.plan.max_peers / 2 {
+        // A seed needs nobody: those who want something come.
+        if self.phase != Phase::Seeding && self.peers.len() < self.plan.max_peers / 2 {
             self.announcer.want_peers(now);
             self.touched.push_back(Child::Announcer);
         }
