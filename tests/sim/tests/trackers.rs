@@ -6,6 +6,7 @@ use core::time::Duration;
 use gosh_dl_core::base::{InfoHash, Instant};
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{DownloadEvent, Engine, EngineConfig};
+use gosh_dl_core::wire::torrent::create::{NewFile, NewTorrent};
 use gosh_dl_core::wire::tracker::Event;
 use gosh_dl_sim::one_file::{OneFile, place};
 use gosh_dl_sim::{Conduct, Content, NodeId, Tracker, TrackerConduct, World};
@@ -185,11 +186,37 @@ fn a_seed_does_not_ask_for_peers() {
     let mut world = World::new(70);
     let (id, urls) = tracker(&mut world, 100, TrackerConduct::Honest);
     world.act(id, |tracker: &mut Tracker, _| tracker.min_interval = Some(60));
-    let (seed, _) = join(&mut world, 1, &metainfo(&[&urls[..1]]));
-    let payload = content().slice(0..LEN);
-    world.act(seed, |station: &mut Station, _| station.disk.put(World::DIR, "file", &payload));
+    let config = EngineConfig::new().seed_ratio(0.0);
+    torrent(&[&urls[..1]]).seed(&mut world, 1, config, DownloadOptions::new());
     world.run_for(Duration::from_secs(2 * 3600));
     let told = told(&world, id).announces.iter().map(|announce| (announce.event, announce.left));
     // At the beginning, and every half hour as the tracker asked.
     assert_eq!(told.collect::<Vec<_>>(), [vec![(Event::Started, 0)], vec![(Event::None, 0); 3]].concat());
+}
+
+/// BEP 3: `left` is what is missing of the torrent, and `completed` that nothing is; other clients take a peer that has
+/// nothing left for a seed.
+#[test]
+fn a_torrent_of_which_a_part_is_wanted_is_not_complete_for_its_trackers() {
+    const FIRST: u64 = 10 << 16;
+    let mut world = World::new(71);
+    let (id, urls) = tracker(&mut world, 100, TrackerConduct::Honest);
+    let content = Content::generated(8, 1_500_000);
+    let (all, second) = (content.len(), content.len() - FIRST);
+    let files = vec![NewFile::new("a", FIRST), NewFile::new("b", second)];
+    let mut album = NewTorrent::folder("album", files);
+    album.piece_len = Some(1 << 16);
+    album.trackers = vec![vec![urls[0].clone()]];
+    let metainfo = album.finish(&content.piece_hashes(1 << 16)).expect("there is one");
+    let album = OneFile { content, metainfo };
+    seed(&mut world, 1, &album, id);
+    let (config, options) = (EngineConfig::new().seed_ratio(0.0), DownloadOptions::new());
+    let (node, _) = album.join(&mut world, 2, config, options.selected_files(vec![0]));
+    let done = world.run_until(|world| world.has_completed(node), Duration::from_secs(120));
+    assert!(done, "{}", world.report());
+    world.run_for(Duration::from_secs(2000));
+    leave(&mut world, node);
+    let told = told(&world, id).announces.iter().map(|announce| (announce.event, announce.left));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [(Event::Started, all), (Event::None, second), (Event::Stopped, second)]);
 }

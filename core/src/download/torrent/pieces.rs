@@ -152,14 +152,17 @@ impl Torrent {
         if self.stop.is_some() || self.plan.offline {
             return;
         }
-        let fetched = self.downloaded > self.start.downloaded;
+        // BEP 3 and 21: the last byte of all, not of those that are wanted.
+        let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
+        let all = picker.is_some_and(|picker| picker.left() == 0);
+        let completed = all && self.downloaded > self.start.downloaded;
         self.phase = Phase::Seeding;
         self.seeding_since = Some(now);
         self.outputs.push_back(Output::Durable);
         self.outputs.push_back(Output::Completed);
         self.tell_totals();
         if self.goal_is_met(now) {
-            if fetched {
+            if completed {
                 self.announcer.completed(now);
                 self.touched.push_back(Child::Announcer);
             }
@@ -167,7 +170,7 @@ impl Torrent {
             return;
         }
         self.join_swarm(now);
-        if fetched {
+        if completed {
             self.announcer.completed(now);
             self.touched.push_back(Child::Announcer);
         }

@@ -128,7 +128,7 @@ pub struct Picker<K> {
     have: Bitfield,
     /// Neither here nor skipped.
     wanted: Bitfield,
-    /// Bytes of the wanted pieces.
+    /// Bytes of the pieces that are not here.
     left: u64,
     /// `None` while all are normal.
     priorities: Option<Box<[Priority]>>,
@@ -308,6 +308,7 @@ impl<K: Copy + Ord> Picker<K> {
         self.retry.retain(|retry| *retry != piece.get());
         self.urgent.retain(|urgent| *urgent != piece);
         if self.have.insert(piece) {
+            self.left -= u64::from(self.grid.len_of(piece));
             self.unfile(piece);
             self.want(piece);
             self.rest();
@@ -335,7 +336,9 @@ impl<K: Copy + Ord> Picker<K> {
 
     /// A piece is not here any more, or never was.
     pub fn lost(&mut self, piece: PieceIndex) {
-        self.have.remove(piece);
+        if self.have.remove(piece) {
+            self.left += u64::from(self.grid.len_of(piece));
+        }
         self.want(piece);
         self.file(piece);
     }
@@ -381,7 +384,7 @@ impl<K: Copy + Ord> Picker<K> {
         self.wanted.count() == 0
     }
 
-    /// The bytes of the pieces that are wanted and not here.
+    /// The bytes of the pieces that are not here, whether they are wanted or not.
     pub fn left(&self) -> u64 {
         self.left
     }
@@ -414,8 +417,8 @@ impl<K: Copy + Ord> Picker<K> {
     #[cfg(any(test, feature = "fuzzing"))]
     fn check(&self) {
         self.partials.check();
-        let wanted = self.grid.all().filter(|piece| self.wanted.has(*piece));
-        assert_eq!(wanted.map(|piece| u64::from(self.grid.len_of(piece))).sum::<u64>(), self.left);
+        let missing = self.grid.all().filter(|piece| !self.have.has(*piece));
+        assert_eq!(missing.map(|piece| u64::from(self.grid.len_of(piece))).sum::<u64>(), self.left);
         let Some(tables) = &self.tables else {
             assert!(self.partials.is_empty(), "where there is no table no piece is begun");
             return;
@@ -485,13 +488,12 @@ impl<K: Copy + Ord> Picker<K> {
         senders
     }
 
-    /// Brings `wanted` and `left` up to date with one piece.
+    /// Brings `wanted` up to date with one piece.
     fn want(&mut self, piece: PieceIndex) {
-        let len = u64::from(self.grid.len_of(piece));
         if !self.have.has(piece) && self.priority(piece) != Priority::Skip {
-            self.left += if self.wanted.insert(piece) { len } else { 0 };
+            self.wanted.insert(piece);
         } else {
-            self.left -= if self.wanted.remove(piece) { len } else { 0 };
+            self.wanted.remove(piece);
         }
     }
 }
