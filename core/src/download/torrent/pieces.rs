@@ -92,6 +92,7 @@ impl Torrent {
             self.touch_files();
             return;
         }
+        self.tell_early_peers(now);
         if whole {
             self.phase = Phase::Finishing;
         } else {
@@ -99,6 +100,23 @@ impl Torrent {
             self.recount_offers();
             self.join_swarm(now);
             self.meet_web_seeds(now);
+        }
+    }
+
+    /// Peers that connected before it was known what is here have heard of nothing.
+    fn tell_early_peers(&mut self, now: Instant) {
+        for peer in self.peers.keys() {
+            let (Some(content), Some(slot)) = (&self.content, self.peers.get_mut(peer)) else { continue };
+            let Some(has) = slot.machine.has() else { continue };
+            let (grid, have) = (content.metainfo.grid(), content.files.have());
+            let news: Vec<PieceIndex> =
+                grid.all().filter(|piece| have.has(*piece) && !has.has(*piece)).collect();
+            if news.len() > MAX_LATE_HAVES {
+                self.close_peer(now, peer);
+                continue;
+            }
+            news.into_iter().for_each(|piece| slot.machine.have(piece));
+            self.touch_peer(peer);
         }
     }
 
@@ -198,3 +216,6 @@ impl Torrent {
 fn content_files(content: &mut Option<super::Content>) -> &mut TorrentFiles {
     &mut content.as_mut().expect("a picker stands beside its files").files
 }
+
+/// Where there is more to tell one by one, half a megabyte, a peer had better come again and be greeted with all of it.
+const MAX_LATE_HAVES: usize = 1 << 16;
