@@ -5,6 +5,7 @@ use crate::base::link::ResolveError;
 use crate::base::store::StoreError;
 use crate::base::{FileName, LinkError};
 use crate::wire::http::{DecodeError, HttpUrl, Origin, UrlError};
+use crate::wire::torrent::MetainfoError;
 use std::path::PathBuf;
 
 use super::ExpectedChecksum;
@@ -159,6 +160,15 @@ pub enum DownloadError {
         /// What failed.
         error: DiskError,
     },
+    /// Peers sent what the magnet link names, and it cannot be downloaded.
+    #[error("what the link leads to is refused: {0}")]
+    Metainfo(MetainfoError),
+    /// The torrent has fewer files than were selected before it was known.
+    #[error("there is no file {file} in the torrent")]
+    NoSuchFile {
+        /// The number of one that it does not have.
+        file: usize,
+    },
     /// The store could not keep what must be kept before going on.
     #[error("{0}")]
     Store(StoreError),
@@ -253,6 +263,8 @@ impl DownloadError {
             | Self::BadResponse { .. }
             | Self::OtherFile { .. }
             | Self::ChecksumMismatch { .. }
+            | Self::Metainfo(_)
+            | Self::NoSuchFile { .. }
             | Self::Exists { .. } => {
                 matches!(self, Self::Resolve { error, .. } if *error != ResolveError::NotFound)
             }

@@ -11,7 +11,7 @@ use crate::download::http::{HttpDownload, HttpPlan, HttpSaved, Phase};
 use crate::download::moving::{Move, MovingSaved};
 use crate::download::target::{Part, Target, TargetPlan};
 use crate::download::torrent::{self, Torrent, TorrentSaved};
-use crate::download::{DownloadId, DownloadOptions};
+use crate::download::{DownloadError, DownloadId, DownloadOptions};
 use crate::wire::http::{HttpUrl, valid_header_name, valid_header_value};
 use crate::wire::torrent::{Magnet, Metainfo};
 use std::path::{Path, PathBuf};
@@ -303,17 +303,20 @@ pub(super) fn validate_torrent(options: &DownloadOptions, files: Option<usize>) 
     if options.max_peers.is_some_and(|n| !(1..=5000).contains(&n)) {
         return bad("max_peers", "must be 1 to 5000");
     }
-    if let Some(selected) = &options.selected_files {
-        if selected.is_empty() {
-            return bad("selected_files", "must name at least one file");
-        }
-        if let Some(beyond) = files.and_then(|files| selected.iter().find(|index| **index >= files)) {
-            let message = format!("there is no file {beyond} in the torrent");
-            return Err(EngineError::InvalidInput { field: "selected_files", message });
-        }
+    if options.selected_files.as_ref().is_some_and(Vec::is_empty) {
+        return bad("selected_files", "must name at least one file");
+    }
+    if let Some(error) = files.and_then(|files| selects_beyond(options, files)) {
+        return Err(error.into());
     }
     super::file_priorities::validate(&options.file_priorities, files)?;
     validate_common(options)
+}
+
+/// What is wrong where files were selected that a torrent of so many files does not have.
+pub(super) fn selects_beyond(options: &DownloadOptions, files: usize) -> Option<DownloadError> {
+    let beyond = options.selected_files.iter().flatten().find(|file| **file >= files);
+    beyond.map(|file| DownloadError::NoSuchFile { file: *file })
 }
 
 /// Checks how much is to be sent of a torrent.

@@ -180,6 +180,8 @@ impl From<DownloadError> for EngineError {
             DownloadError::Disk { path, error, .. } => {
                 Self::Storage { kind: error.kind.into(), path, message }
             }
+            DownloadError::Metainfo(_) => protocol(ProtocolErrorKind::InvalidTorrent),
+            DownloadError::NoSuchFile { .. } => Self::InvalidInput { field: "selected_files", message },
             DownloadError::Store(error) => error.into(),
         }
     }

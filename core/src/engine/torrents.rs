@@ -223,7 +223,14 @@ impl Engine {
         if mode == Mode::Online {
             self.swarm.join(listen_plan(&self.config), torrent.info_hash, key);
         }
-        Some(Running::Torrent(Box::new(Torrent::new(now, Arc::new(plan), start))))
+        let files = start.metainfo.as_ref().map(|metainfo| metainfo.files().len());
+        let mut running = Torrent::new(now, Arc::new(plan), start);
+        if let (Mode::Online, Some(files)) = (mode, files)
+            && let Some(error) = super::entry::selects_beyond(&entry.options, files)
+        {
+            running.fail(now, error);
+        }
+        Some(Running::Torrent(Box::new(running)))
     }
 
     /// BEP 20: two letters for the client, four digits for its version, and the rest random for each torrent.
@@ -277,7 +284,7 @@ impl Engine {
                 self.save(key);
                 self.end_checkpoint(now);
             }
-            torrent::Output::Metainfo => self.on_metainfo(key),
+            torrent::Output::Metainfo => self.on_metainfo(now, key),
             torrent::Output::Message(message) => {
                 if let Some(id) = self.entries.get(key).map(|entry| entry.id) {
                     self.outputs.push_back(Output::Event(DownloadEvent::Warning { id, message }));
@@ -388,12 +395,19 @@ impl Engine {
     }
 
     /// Peers have sent the metainfo.
-    fn on_metainfo(&mut self, key: EntryKey) {
+    fn on_metainfo(&mut self, now: Instant, key: EntryKey) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let metainfo = entry.torrent().and_then(Torrent::metainfo).cloned();
-        let Kind::Torrent(torrent) = &mut entry.kind else { return };
-        torrent.metainfo = metainfo;
+        let (Kind::Torrent(torrent), Some(Running::Torrent(running))) = (&mut entry.kind, &mut entry.running)
+        else {
+            return;
+        };
+        let Some(metainfo) = running.metainfo().cloned() else { return };
+        if let Some(error) = super::entry::selects_beyond(&entry.options, metainfo.files().len()) {
+            running.fail(now, error);
+        }
+        torrent.metainfo = Some(metainfo);
         self.journal.torrent(key);
+        self.touch(key);
     }
 
     /// A torrent is whole, and goes on to serve others.

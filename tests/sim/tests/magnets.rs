@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{Engine, EngineConfig};
+use gosh_dl_core::engine::{DownloadState, Engine, EngineConfig};
 use gosh_dl_sim::one_file::{OneFile, place};
 use gosh_dl_sim::{Content, NodeId, Station, World};
 
@@ -18,6 +18,37 @@ fn add(world: &mut World, node: NodeId, more: &str, peers: &[u8], options: Downl
     peers.iter().for_each(|peer| link += &format!("&x.pe={}", place(*peer)));
     let add = |engine: &mut Engine, now, token| engine.add_magnet(now, &link, options, token);
     world.command(node, add).1.expect("it is taken")
+}
+
+/// A world with a seed at 1, and an engine that has a magnet link to it.
+fn play(more: &str, options: DownloadOptions) -> (World, NodeId, DownloadId) {
+    let mut world = World::new(6);
+    file().seed(&mut world, 1, EngineConfig::new(), DownloadOptions::new());
+    world.run_for(Duration::from_secs(1));
+    let node = world.add_station(&[place(2).ip()], EngineConfig::new().seed_ratio(0.0));
+    let id = add(&mut world, node, more, &[1], options);
+    (world, node, id)
+}
+
+#[test]
+fn a_link_that_selects_no_file_of_the_torrent_selects_all() {
+    let (mut world, node, _) = play("&so=3,99", DownloadOptions::new());
+    file().assert_fetched(&mut world, node, Duration::from_secs(30));
+}
+
+#[test]
+fn a_file_that_the_torrent_does_not_have_is_no_success() {
+    let (mut world, node, id) = play("", DownloadOptions::new().selected_files(vec![0, 7]));
+    let failure = |world: &mut World| {
+        world.run_for(Duration::from_secs(30));
+        assert!(!world.has_completed(node), "nobody has file 7");
+        let state = world.status_of((node, id)).state;
+        let DownloadState::Error { kind, message, retryable: false } = state else { panic!("{state:?}") };
+        assert!(kind == "invalid_input" && message.contains("no file 7"), "{kind}: {message}");
+    };
+    failure(&mut world);
+    world.command(node, |engine: &mut Engine, now, token| engine.resume(now, id, token));
+    failure(&mut world);
 }
 
 /// What was on the disk before was known to nobody that had connected before it was known what the torrent is.

@@ -88,12 +88,14 @@ impl super::TorrentPlan {
     }
 }
 
-/// How much each of so many files is wanted: as was said of it, otherwise as any other if it is `selected`.
+/// How much each of so many files is wanted: as was said of it, otherwise as any other if it is `selected`. Where none of
+/// the `selected` exist, as a magnet link may have it, all are.
 pub fn file_priorities(
     files: usize,
     selected: Option<&[usize]>,
     said: &BTreeMap<u32, Priority>,
 ) -> Vec<Priority> {
+    let selected = selected.filter(|selected| selected.iter().any(|file| *file < files));
     let mut priorities = vec![if selected.is_some() { Priority::Skip } else { Priority::Normal }; files];
     let selected = selected.unwrap_or_default().iter().map(|file| (*file, Priority::Normal));
     for (file, priority) in selected.chain(said.iter().map(|(file, priority)| (*file as usize, *priority))) {
