@@ -66,6 +66,9 @@ fn peers_that_came_before_the_metadata_hear_of_what_was_there_before() {
     add(&mut world, leecher, "", &[2], DownloadOptions::new());
     let met = |world: &mut World| world.status_of((owner, first)).progress.peers > 0;
     assert!(world.run_until(met, Duration::from_secs(30)), "{}", world.report());
-    world.command(owner, |engine: &mut Engine, now, _| engine.add_peer(now, first, place(1))).1.expect("it runs");
+    world
+        .command(owner, |engine: &mut Engine, now, _| engine.add_peer(now, first, place(1)))
+        .1
+        .expect("it runs");
     file().assert_fetched(&mut world, leecher, Duration::from_secs(60));
 }

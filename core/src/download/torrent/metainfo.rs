@@ -4,9 +4,10 @@ use super::files::{FilesPlan, TorrentFiles};
 use super::layout::Layout;
 use super::{Child, Content, Output, PeerKey, Phase, Timer, Torrent};
 use crate::base::Instant;
+use crate::download::{DownloadError, End};
 use crate::proto::peer::PeerConfig;
 use crate::wire::peer::{METADATA_PIECE_LEN, MetadataMessage};
-use crate::wire::torrent::Metainfo;
+use crate::wire::torrent::{Metainfo, MetainfoError};
 use std::sync::Arc;
 
 impl Torrent {
@@ -87,14 +88,9 @@ impl Torrent {
     fn on_whole_metadata(&mut self, now: Instant, peer: PeerKey, info: bytes::Bytes) {
         let metainfo = match Metainfo::from_info(&info, self.plan.info_hash) {
             Ok(metainfo) => Arc::new(metainfo),
-            Err(error) => {
-                tracing::debug!(%error, "the info dictionary is wrong");
-                if let Some(liar) = self.metadata.wrong() {
-                    self.ban_peer(now, liar);
-                }
-                self.fetch_metadata(now, peer);
-                return;
-            }
+            Err(MetainfoError::HashMismatch) => return self.on_wrong_metadata(now, peer),
+            // It is what the link names, and all peers have the same.
+            Err(error) => return self.leave(now, End::Failed(DownloadError::Metainfo(error))),
         };
         self.deadlines.set(Timer::Metadata, None);
         let config = PeerConfig {
@@ -116,5 +112,103 @@ impl Torrent {
         }
         self.outputs.push_back(Output::Metainfo);
         self.touched.push_back(Child::Announcer);
+    }
+
+    /// Somebody gave something else.
+    fn on_wrong_metadata(&mut self, now: Instant, peer: PeerKey) {
+        if let Some(liar) = self.metadata.wrong() {
+            self.ban_peer(now, liar);
+        }
+        self.fetch_metadata(now, peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lane, TorrentPlan, TorrentSaved, TorrentStart};
+    use super::*;
+    use crate::base::link::LinkKey;
+    use crate::base::{InfoHash, LinkInput, LinkOutput, PeerId, Rng};
+    use crate::proto::peer::Arrival;
+    use crate::wire::peer::{Extension, ExtensionHandshake, Features, Handshake, Message};
+    use bytes::{Bytes, BytesMut};
+    use core::time::Duration;
+    use sha1::{Digest as _, Sha1};
+
+    fn torrent(info_hash: InfoHash) -> Torrent {
+        let plan = TorrentPlan {
+            info_hash,
+            peer_id: PeerId([1; 20]),
+            user_agent: "test".into(),
+            port: None,
+            dir_path: "/d".into(),
+            allocation: Default::default(),
+            overwrite: false,
+            max_peers: 10,
+            upload_slots: None,
+            upload_limit: None,
+            pex: false,
+            offline: false,
+            sequential: false,
+            super_seeding: false,
+            selected: None,
+            file_priorities: Default::default(),
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            known_peers: Vec::new(),
+            goal: Default::default(),
+            peer_timeout: Duration::from_secs(120),
+            connect_timeout: Duration::from_secs(20),
+        };
+        let rng = Rng::from_seed([4; 32]);
+        let start = TorrentStart { metainfo: None, saved: TorrentSaved::default(), keys: 1 << 20, rng };
+        Torrent::new(Instant::ZERO, Arc::new(plan), start)
+    }
+
+    fn extended(id: u8, payload: Vec<u8>) -> BytesMut {
+        let mut out = BytesMut::new();
+        Message::Extended { id, payload: payload.into() }.encode(&mut out);
+        out
+    }
+
+    /// A peer comes and gives `info`, of one part; returns all that the torrent does then.
+    fn give(torrent: &mut Torrent, info: &'static [u8]) -> Vec<Output> {
+        let features = Features { extended: true, fast: true, dht: false };
+        let handshake = Handshake { features, info_hash: torrent.plan.info_hash, peer_id: PeerId([2; 20]) };
+        let arrival = Arrival { handshake, rest: BytesMut::new(), credit: 1 << 20 };
+        let from = ([192, 0, 2, 1], 50_000).into();
+        let peer = torrent.accept(Instant::ZERO, LinkKey::from_u64(1), from, arrival).unwrap();
+        let said = ExtensionHandshake {
+            ids: Extension::ALL.map(|extension| Some(extension.local_id())),
+            metadata_size: Some(info.len() as u32),
+            ..ExtensionHandshake::default()
+        };
+        let mut data = MetadataMessage::Data { piece: 0, total_size: info.len() as u32, data: Bytes::new() }
+            .encode_head();
+        data.extend_from_slice(info);
+        for message in [extended(0, said.encode()), extended(Extension::Metadata.local_id(), data)] {
+            torrent.handle_link(Instant::ZERO, Lane::Peer(peer), LinkInput::Data(message));
+        }
+        core::iter::from_fn(|| torrent.poll_output()).collect()
+    }
+
+    #[test]
+    fn liar_is_banned_and_the_torrent_goes_on() {
+        let mut torrent = torrent(InfoHash([7; 20]));
+        let outputs = give(&mut torrent, b"d4:name1:xe");
+        assert!(outputs.iter().any(|output| matches!(output, Output::Link(_, LinkOutput::Close))));
+        assert_eq!(torrent.phase(), Phase::Connecting);
+        assert!(!torrent.candidates.may_connect(Instant::ZERO, ([192, 0, 2, 1], 50_000).into()));
+    }
+
+    #[test]
+    fn what_the_link_names_and_cannot_be_downloaded_is_nobodys_lie() {
+        let info = b"d4:name1:xe";
+        let mut torrent = torrent(InfoHash(Sha1::digest(info).into()));
+        let outputs = give(&mut torrent, info);
+        let Some(Output::Ended(End::Failed(error))) = outputs.last() else { panic!("{outputs:?}") };
+        assert_eq!(error.to_string(), "what the link leads to is refused: the torrent has no `info.length`");
+        assert!(!error.is_retryable());
+        assert!(torrent.candidates.may_connect(Instant::ZERO, ([192, 0, 2, 1], 50_000).into()));
     }
 }
