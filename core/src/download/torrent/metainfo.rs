@@ -156,6 +156,7 @@ mod tests {
             trackers: Vec::new(),
             web_seeds: Vec::new(),
             known_peers: Vec::new(),
+            bind: None,
             goal: Default::default(),
             peer_timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(20),
