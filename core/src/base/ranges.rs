@@ -80,6 +80,14 @@ impl RangeSet {
         range.start >= range.end || self.end_of(range.start).is_some_and(|end| end >= range.end)
     }
 
+    /// What of `range` is in the set, in ascending order.
+    pub fn within(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let Range { start, end } = range;
+        let first = self.ranges.range(..=start).next_back().map_or(start, |(&s, _)| s);
+        let near = self.ranges.range(first..end.max(first));
+        near.map(move |(&s, &e)| s.max(start)..e.min(end)).filter(|part| part.start < part.end)
+    }
+
     /// The end of the run that holds `offset`.
     pub fn end_of(&self, offset: u64) -> Option<u64> {
         self.ranges.range(..=offset).next_back().map(|(_, &end)| end).filter(|&end| end > offset)

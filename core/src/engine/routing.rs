@@ -71,7 +71,7 @@ impl Engine {
             Some(Running::Torrent(_) | Running::Move { .. }) | None => return,
         }
         if matches!(tag, DiskTag::Write(_)) {
-            self.note_write(now);
+            self.note_write(now, true);
         }
         if lost {
             // The last note tells of bytes that the disk has forgotten.
@@ -89,17 +89,18 @@ impl Engine {
     ) {
         if let Some(torrent) = self.entries.get_mut(key).and_then(super::entry::Entry::torrent_mut) {
             torrent.handle_disk(now, tag, result);
-            if torrent.needs_sync() {
-                self.note_write(now);
+            let (needs_sync, needs_note) = (torrent.needs_sync(), torrent.needs_note());
+            if needs_sync {
+                self.note_write(now, needs_note);
             }
             self.touch(key);
         }
     }
 
-    /// Something was written that is not durable yet.
-    fn note_write(&mut self, now: Instant) {
+    /// Something was written that is not durable yet, and it may be told in a note.
+    fn note_write(&mut self, now: Instant, note: bool) {
         self.checkpoint.at.get_or_insert(now + self.checkpoint.every);
-        if self.boot_id.is_some() {
+        if note && self.boot_id.is_some() {
             self.note_at.get_or_insert(now + NOTE_EVERY);
         }
     }

@@ -71,7 +71,9 @@ impl Torrent {
     pub(super) fn on_failed_piece(&mut self, now: Instant, piece: PieceIndex) {
         let Some(picker) = self.content.as_ref().and_then(|content| content.picker.as_ref()) else { return };
         let sent = picker.contributors(piece);
-        let several = sent.windows(2).any(|pair| pair[0].1 != pair[1].1);
+        // What nobody sent is from an earlier life, and as good a suspect as a second peer.
+        let whole = self.content.as_ref().map_or(0, |content| content.metainfo.grid().blocks_in(piece));
+        let several = sent.windows(2).any(|pair| pair[0].1 != pair[1].1) || sent.len() < whole as usize;
         let senders: Vec<(u32, Culprit)> =
             sent.into_iter().filter_map(|(block, who)| Some((block.number(), self.culprit(who)?))).collect();
         if several && !senders.is_empty() && self.blame.exams.len() < MAX_EXAMS {

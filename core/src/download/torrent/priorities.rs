@@ -46,6 +46,7 @@ impl Torrent {
         for (piece, priority) in metainfo.grid().all().zip(pieces) {
             picker.set_priority(piece, priority);
         }
+        files.inherited().for_each(|block| picker.inherit(block));
     }
 
     /// More is wanted than is here, or no more than is here.

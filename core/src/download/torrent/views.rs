@@ -179,6 +179,11 @@ impl Torrent {
         self.content.as_ref().is_some_and(|content| content.files.needs_sync())
     }
 
+    /// Whether [`note`](Self::note) would tell of something.
+    pub fn needs_note(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.files.needs_note())
+    }
+
     /// How many bytes wait for the disk.
     pub fn backlog(&self) -> u64 {
         self.content.as_ref().map_or(0, |content| content.files.backlog())

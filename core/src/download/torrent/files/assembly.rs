@@ -7,9 +7,10 @@ use super::{Output, PARTS, Phase, Then, TorrentFiles};
 use crate::base::disk::{
     Digest, DiskErrorKind, DiskOk, DiskOp, DiskResult, HashAlgorithm, HashInput, HashKey,
 };
-use crate::base::{Block, BlockData, Instant, PieceIndex, RangeSet};
+use crate::base::{BLOCK_LEN, Block, BlockData, Instant, PieceIndex, RangeSet};
 use crate::download::error::DiskAction;
 use bytes::Bytes;
+use core::ops::Range;
 use core::time::Duration;
 
 /// A piece of which some blocks came.
@@ -62,6 +63,13 @@ impl Assembly {
             hashing: false,
             digest: None,
         }
+    }
+
+    /// Takes bytes that are in the file from before this life: whole blocks.
+    fn inherit(&mut self, range: Range<u64>) {
+        let number = |at: u64| u32::try_from(at / u64::from(BLOCK_LEN)).unwrap_or(u32::MAX);
+        (number(range.start)..number(range.end - 1) + 1).for_each(|block| _ = self.mark(block));
+        self.on_disk.insert(range);
     }
 
     /// Notes that a block came; says whether it is the first time.
@@ -156,7 +164,9 @@ impl TorrentFiles {
     fn begin_piece(&mut self, piece: PieceIndex) {
         let blocks = self.plan.layout.grid().blocks_in(piece);
         let hash = HashKey(self.take_key());
-        self.pieces.insert(piece.get(), Assembly::new(blocks, hash));
+        let mut assembly = Assembly::new(blocks, hash);
+        self.inherited_of(piece).for_each(|range| assembly.inherit(range));
+        self.pieces.insert(piece.get(), assembly);
         self.keep_parts_of(piece);
     }
 
@@ -190,14 +200,15 @@ impl TorrentFiles {
         let first = self.first_place(piece, run.begin..run.end());
         if let Some(place) = first.filter(|place| !place.pad && place.len == len) {
             let op = JobOp::WriteHashed { offset: place.offset, data: run.parts, hash, finish };
-            let then = Then::Fed { piece, len, hash };
+            let then = Then::Fed { piece, begin: run.begin, len, hash };
             self.grow(place.file, place.offset + len);
             return self.submit(Job { slot: (place.file, Access::Write), op, then });
         }
         let input = HashInput::Memory(run.parts.clone());
+        let begin = run.begin;
         self.write_run(piece, run, true);
         let op = DiskOp::Hash { hash, algorithm: HashAlgorithm::Sha1, input, finish };
-        self.emit(super::Context::Free(Then::Fed { piece, len: 0, hash }), op);
+        self.emit(super::Context::Free(Then::Fed { piece, begin, len: 0, hash }), op);
     }
 
     /// The digest takes what came out of order.
@@ -212,7 +223,13 @@ impl TorrentFiles {
             assembly.on_disk.remove(from..fed);
             assembly.hashing = fed != piece_len;
         }
-        self.hash_place(place, fed - from, hash, fed == piece_len, Then::Fed { piece, len: 0, hash });
+        self.hash_place(
+            place,
+            fed - from,
+            hash,
+            fed == piece_len,
+            Then::Fed { piece, begin: from, len: 0, hash },
+        );
     }
 
     /// Feeds a digest with bytes that are in a file, or with zeros for padding.
@@ -242,14 +259,16 @@ impl TorrentFiles {
             let data = split(&mut parts, place.len);
             let (begin, len) = (at, place.len);
             at += place.len;
-            let Some(assembly) = self.pieces.get_mut(&piece.get()) else { return };
             if place.pad {
                 waste += len;
+                self.note_written(piece, begin, len);
+                let Some(assembly) = self.pieces.get_mut(&piece.get()) else { return };
                 if !fed {
                     assembly.on_disk.insert(begin..begin + len);
                 }
                 continue;
             }
+            let Some(assembly) = self.pieces.get_mut(&piece.get()) else { return };
             assembly.writes += 1;
             self.grow(place.file, place.offset + len);
             let op = JobOp::Write { offset: place.offset, data };
@@ -269,6 +288,7 @@ impl TorrentFiles {
             return self.leave(DiskAction::Write, file, error);
         }
         self.syncs.dirty(Node::File(file));
+        self.note_written(piece, begin, len);
         let Some(assembly) = self.pieces.get_mut(&piece.get()) else { return };
         assembly.writes -= 1;
         if !fed {
@@ -278,7 +298,7 @@ impl TorrentFiles {
     }
 
     pub(super) fn on_fed(&mut self, file: Option<u32>, then: Then, result: DiskResult) {
-        let Then::Fed { piece, len, hash } = then else { return };
+        let Then::Fed { piece, begin, len, hash } = then else { return };
         self.in_memory = self.in_memory.saturating_sub(len);
         let digest = match result {
             Ok(DiskOk::Hashed(digest)) => digest,
@@ -290,6 +310,7 @@ impl TorrentFiles {
         };
         if let Some(file) = file.filter(|_| len > 0) {
             self.syncs.dirty(Node::File(file));
+            self.note_written(piece, begin, len);
         }
         let Some(assembly) = self.pieces.get_mut(&piece.get()).filter(|assembly| assembly.hash == hash)
         else {
@@ -313,6 +334,8 @@ impl TorrentFiles {
         self.pieces.remove(&piece.get());
         if good {
             self.gain(piece);
+        } else {
+            self.forget_blocks(piece);
         }
         self.outputs.push_back(Output::Piece { piece, good });
     }
@@ -327,6 +350,16 @@ impl TorrentFiles {
             self.advance_piece(piece, now);
         }
         self.flush_at = self.pieces.values().filter_map(|assembly| assembly.next_due(now)).min();
+    }
+
+    /// Gives to the disk all that is in memory, whether or not the digest could take it next.
+    pub(super) fn write_all(&mut self) {
+        let grid = self.plan.layout.grid();
+        let begun: Vec<u32> = self.pieces.keys().copied().collect();
+        for piece in begun.into_iter().filter_map(|piece| grid.piece(piece)) {
+            let runs = self.pieces.get_mut(&piece.get()).map(|assembly| core::mem::take(&mut assembly.runs));
+            runs.into_iter().flatten().for_each(|run| self.write_run(piece, run, false));
+        }
     }
 
     /// Gives up what is not with the disk, and all pieces that are not whole.
@@ -376,11 +409,17 @@ impl TorrentFiles {
             let key = (piece.get(), span.file);
             // A file that was whole keeps its name and content though it is not wanted any more.
             let is_partial = self.is_there(span.file) && !self.is_named(span.file);
-            if self.is_wanted(span.file) || is_partial || self.saved.kept.contains_key(&key) {
+            let is_at_home = is_partial || self.has_blocks_in(span);
+            if self.is_wanted(span.file) || is_at_home || self.saved.kept.contains_key(&key) {
                 continue;
             }
             let room = self.room_for(piece.get());
             self.saved.kept.insert(key, room);
+            if !self.saved.parts.ours && !self.is_there(PARTS) {
+                // Told to the store now, so that a stop does not wait for it.
+                self.saved.parts.ours = true;
+                self.needs_record = true;
+            }
         }
     }
 

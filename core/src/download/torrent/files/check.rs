@@ -74,7 +74,7 @@ impl TorrentFiles {
         let mut todo = Bitfield::new(layout.grid().pieces());
         let is_meant = |piece: &PieceIndex| scope == CheckScope::All || !self.have.has(*piece);
         layout.grid().all().filter(is_meant).for_each(|piece| _ = todo.insert(piece));
-        self.check = Some(Check::new(layout, todo, Reason::Asked));
+        self.check = Some(Box::new(Check::new(layout, todo, Reason::Asked)));
     }
 
     /// Hashes more, and goes on when all is hashed.
@@ -127,7 +127,7 @@ impl TorrentFiles {
             let following = grid.piece(first.get() + count);
             let following = following.filter(|piece| !self.pieces.contains_key(&piece.get()));
             let is_next = |check: &Check| following.is_some_and(|piece| check.todo.has(piece));
-            let (Some(piece), true) = (following, self.check.as_ref().is_some_and(is_next)) else { break };
+            let (Some(piece), true) = (following, self.check.as_deref().is_some_and(is_next)) else { break };
             match only(self, piece) {
                 Some(more) if more.file == span.file && more.offset == span.offset + span.len => {
                     span.len += more.len;
@@ -217,7 +217,7 @@ impl TorrentFiles {
     }
 
     fn on_checked(&mut self, piece: PieceIndex, good: bool) {
-        let asked = self.check.as_ref().is_some_and(Check::is_asked);
+        let asked = self.check.as_deref().is_some_and(Check::is_asked);
         if self.pieces.contains_key(&piece.get()) {
             // Begun meanwhile: what was hashed may be half of it.
         } else if good && !self.have.has(piece) {
@@ -229,6 +229,9 @@ impl TorrentFiles {
         } else if !good && self.have.has(piece) {
             self.lose(piece);
             self.outputs.push_back(Output::Lost(piece));
+        } else if !good && self.has_all_blocks(piece) {
+            // Nothing is left to ask for, and yet it is wrong.
+            self.forget_blocks(piece);
         }
         self.count_checked(piece);
     }

@@ -6,7 +6,7 @@ use super::handles::{Access, Job, JobOp, NameWork};
 use super::syncs::{Node, Ticket};
 use super::{Output, PARTS, Phase, Place, Then, TorrentFiles};
 use crate::base::disk::{DiskErrorKind, DiskOk, DiskResult};
-use crate::base::{Bitfield, PieceIndex};
+use crate::base::{Bitfield, PieceIndex, RangeSet};
 use crate::download::error::DiskAction;
 use std::collections::BTreeMap;
 
@@ -23,10 +23,12 @@ pub(super) enum Step {
     Folders(BTreeMap<Node, Ticket>),
 }
 
-/// Pieces that are being made durable.
+/// What is being made durable.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     pieces: Bitfield,
+    /// Bytes of pieces that are not whole.
+    pub(super) blocks: RangeSet,
     waits: BTreeMap<Node, Ticket>,
 }
 
@@ -276,13 +278,14 @@ impl TorrentFiles {
 
     // ----- making durable --------------------------------------------------------------------------------------------
 
-    /// Syncs whatever pieces that are not durable lie in.
+    /// Syncs whatever pieces and blocks that are not durable lie in.
     pub(super) fn begin_checkpoint(&mut self) {
         if self.checkpoint.is_some() || !self.needs_sync() {
             return;
         }
         let waits = self.syncs.request_all();
-        self.checkpoint = Some(Checkpoint { pieces: self.have.clone(), waits });
+        let (pieces, blocks) = (self.have.clone(), core::mem::take(&mut self.written));
+        self.checkpoint = Some(Box::new(Checkpoint { pieces, blocks, waits }));
         self.conclude_checkpoint();
     }
 
@@ -347,8 +350,11 @@ impl TorrentFiles {
             checkpoint.pieces.ones().filter_map(|piece| self.plan.layout.grid().piece(piece)).collect();
         // What a check found wrong meanwhile is not.
         for piece in durable.into_iter().filter(|piece| self.have.has(*piece)) {
-            self.saved.pieces.insert(piece);
+            if self.saved.pieces.insert(piece) {
+                self.saved.blocks.remove(self.plan.layout.grid().piece_range(piece));
+            }
         }
+        self.keep_blocks(&checkpoint.blocks);
         self.outputs.push_back(Output::Durable);
     }
 }

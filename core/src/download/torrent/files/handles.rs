@@ -3,12 +3,12 @@
 
 use super::folders::{FolderState, ROOT};
 use super::syncs::Node;
-use super::{Context, Output, PARTS, Place, Then, TorrentFiles};
-use crate::base::FileName;
+use super::{Context, Output, PARTS, Phase, Place, Then, TorrentFiles};
 use crate::base::disk::{
     AllocationMode, DirKey, DiskError, DiskErrorKind, DiskOk, DiskOp, DiskResult, FileKey, FileRange,
     FileStat, HashAlgorithm, HashKey, OpenMode,
 };
+use crate::base::{FileName, RangeSet};
 use crate::wire::torrent::Metainfo;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -194,12 +194,16 @@ impl Handles {
         self.handles.contains_key(&slot)
     }
 
-    /// Gives up all jobs that wait, but for those that make data durable. Says how many bytes they held in memory.
-    pub(super) fn drop_waiting(&mut self) -> u64 {
+    /// Gives up all jobs that wait, but for those that make data durable, and those that `write` blocks to files that
+    /// may be made already. Says how many bytes they held in memory.
+    pub(super) fn drop_waiting(&mut self, write: bool) -> u64 {
         let mut freed = 0;
-        for handle in self.handles.values_mut() {
+        let unrecorded = &self.unrecorded;
+        for (slot, handle) in &mut self.handles {
+            let write = write && !unrecorded.contains(slot);
             handle.waiting.retain(|job| {
-                let stays = matches!(job.op, JobOp::Sync);
+                let is_of_block = matches!(job.then, Then::Wrote { .. } | Then::Fed { .. });
+                let stays = matches!(job.op, JobOp::Sync) || write && is_of_block && job.op.reach().is_some();
                 freed += if stays { 0 } else { job.op.held() };
                 stays
             });
@@ -430,6 +434,8 @@ impl TorrentFiles {
             (Place::Absent, Access::Write) if self.is_recorded(file) => {
                 self.in_folder(folder, true, NameWork::Open(slot, OpenMode::CreateNew));
             }
+            // The store is not told any more.
+            (Place::Absent, Access::Write) if self.phase != Phase::Ready => self.forgo(slot),
             (Place::Absent, Access::Write) => self.handles.unrecorded.push(slot),
             (Place::There { named: true, .. }, Access::Write)
                 if file != PARTS && self.is_incomplete(file) =>
@@ -437,6 +443,18 @@ impl TorrentFiles {
                 self.in_folder(folder, false, NameWork::Unname(slot));
             }
             (Place::There { .. }, _) => self.open_existing(slot),
+        }
+    }
+
+    /// A file will not be made, and what was to be written to it is given up.
+    fn forgo(&mut self, slot: Slot) {
+        let Some(handle) = self.handles.handles.remove(&slot) else { return };
+        self.handles.open -= usize::from(handle.state != HandleState::Queued);
+        for job in handle.waiting {
+            self.in_memory = self.in_memory.saturating_sub(job.op.held());
+            if matches!(job.op, JobOp::Sync) {
+                self.failed.push_back((Context::Job(job.slot, job.then), DiskErrorKind::NotFound.into()));
+            }
         }
     }
 
@@ -592,6 +610,12 @@ impl TorrentFiles {
         }
         if self.ops.is_empty() {
             self.ops = BTreeMap::new();
+        }
+        if self.written.is_empty() {
+            self.written = RangeSet::new();
+        }
+        if self.saved.blocks.is_empty() {
+            self.saved.blocks = RangeSet::new();
         }
         self.syncs.give_back_room();
         self.handles.queue.shrink_to_fit();

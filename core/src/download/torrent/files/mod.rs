@@ -10,6 +10,7 @@
 //! each name by itself below an open folder; few are open at once, and none when nothing happens.
 
 mod assembly;
+mod blocks;
 mod check;
 mod finish;
 mod folders;
@@ -79,16 +80,18 @@ pub struct TorrentFiles {
     changed: BTreeSet<u32>,
     /// Files that were found at the start and that the store did not know.
     fresh: Vec<u32>,
-    check: Option<Check>,
+    check: Option<Box<Check>>,
     /// A check that was asked for, until it can begin.
     asked: Option<CheckScope>,
     pieces: BTreeMap<u32, Assembly>,
+    /// Bytes of unfinished pieces that were written since the last checkpoint began.
+    written: RangeSet,
     in_memory: u64,
     /// How much of that is not yet with the disk.
     held: u64,
     flush_at: Option<Instant>,
     syncs: Syncs,
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<Box<Checkpoint>>,
     /// Files that are whole and wait for their turn.
     whole: BTreeSet<u32>,
     finishing: BTreeMap<u32, Step>,
@@ -155,7 +158,7 @@ enum Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Wrote { piece: PieceIndex, begin: u64, len: u64, fed: bool },
-    Fed { piece: PieceIndex, len: u64, hash: HashKey },
+    Fed { piece: PieceIndex, begin: u64, len: u64, hash: HashKey },
     CheckedBatch(Batch),
     CheckedPart { piece: PieceIndex, hash: HashKey, end: u64 },
     ReadPart { id: u64, index: usize },
@@ -201,6 +204,7 @@ impl TorrentFiles {
             check: None,
             asked: None,
             pieces: BTreeMap::new(),
+            written: RangeSet::new(),
             in_memory: 0,
             held: 0,
             flush_at: None,
@@ -289,7 +293,7 @@ impl TorrentFiles {
         self.settle(now);
     }
 
-    /// Makes what was verified so far durable; [`Output::Durable`] follows if that is more than before.
+    /// Makes what was written so far durable; [`Output::Durable`] follows if that is more than before.
     pub fn checkpoint(&mut self, now: Instant) {
         if self.phase == Phase::Ready {
             self.begin_checkpoint();
@@ -306,7 +310,7 @@ impl TorrentFiles {
         self.settle(now);
     }
 
-    /// Brings everything to rest: what is under way ends, what is verified is made durable, all files are closed.
+    /// Brings everything to rest: what is under way ends, what came is written and made durable, all files are closed.
     pub fn stop(&mut self, now: Instant) {
         self.rest(false);
         self.settle(now);
@@ -369,6 +373,11 @@ impl TorrentFiles {
 
     /// Whether [`checkpoint`](Self::checkpoint) would do anything.
     pub fn needs_sync(&self) -> bool {
+        self.needs_note() || !self.written.is_empty()
+    }
+
+    /// Whether pieces are there that are not durable, which [`note`](Self::note) would tell of.
+    pub fn needs_note(&self) -> bool {
         self.have.has_more_than(&self.saved.pieces)
     }
 
@@ -386,7 +395,7 @@ impl TorrentFiles {
     /// [`FilesSaved::suspect`]. Empty where that would be of no use.
     pub fn note(&self) -> RangeSet {
         let mut note = RangeSet::new();
-        if self.is_local && self.needs_sync() {
+        if self.is_local && self.needs_note() {
             let grid = self.plan.layout.grid();
             let written = self.have.ones().filter_map(|piece| grid.piece(piece));
             for piece in written.filter(|piece| !self.saved.pieces.has(*piece)) {

@@ -62,6 +62,13 @@ impl ModelDisk {
         self.durable_names = self.names.clone();
     }
 
+    /// Somebody else changes what a file holds, durably.
+    #[cfg(test)]
+    pub(crate) fn change(&mut self, path: &str, content: &[u8]) {
+        let Some(Entry::File(inode)) = self.names.get(path) else { panic!("there is no {path}") };
+        self.inodes.insert(*inode, Inode { now: content.to_vec(), durable: content.to_vec() });
+    }
+
     /// Somebody else removes a file.
     #[cfg(test)]
     pub(crate) fn delete(&mut self, path: &str) {

@@ -2,7 +2,7 @@
 
 use super::folders::{FolderState, ROOT};
 use super::{Output, PARTS, Place, TorrentFiles};
-use crate::base::PieceIndex;
+use crate::base::{PieceIndex, RangeSet};
 use crate::download::torrent::layout::{Layout, Span};
 use core::ops::Range;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ impl TorrentFiles {
         if !self.have.insert(piece) {
             return;
         }
+        self.written.remove(self.plan.layout.grid().piece_range(piece));
         let layout = Arc::clone(&self.plan.layout);
         for span in layout.piece_spans(piece).filter(|span| !span.pad) {
             if let Some(left) = self.left.get_mut(span.file as usize) {
@@ -31,6 +32,7 @@ impl TorrentFiles {
             return;
         }
         self.told_finished = false;
+        self.forget_blocks(piece);
         if self.saved.pieces.remove(piece) {
             // The store must learn it.
             self.outputs.push_back(Output::Durable);
@@ -50,6 +52,7 @@ impl TorrentFiles {
     /// Nothing is there but what is durable.
     pub(super) fn keep_saved(&mut self) {
         self.have = self.saved.pieces.clone();
+        self.written = RangeSet::new();
         self.count_left();
         if self.wanted_len.is_some() {
             self.recount();

@@ -1,4 +1,4 @@
-//! How everything comes to rest: what is under way ends, what is verified is made durable, what is not wanted any more
+//! How everything comes to rest: what is under way ends, what came is written and made durable, what is not wanted any more
 //! is removed, and all is closed.
 
 use super::folders::ROOT;
@@ -74,7 +74,12 @@ impl TorrentFiles {
                 old.why = old.why.take().or(rest.why);
             }
             _ => {
+                // What is in memory is worth a write, unless writing fails or all of it goes.
+                let write = rest.why.is_none() && !rest.remove;
                 self.phase = Phase::Resting(rest);
+                if write {
+                    self.write_all();
+                }
                 self.drop_pieces();
                 self.check = None;
                 self.whole.clear();
@@ -82,7 +87,7 @@ impl TorrentFiles {
                 self.reading.clear();
                 self.serving.clear();
                 self.handles.unpin_all();
-                let freed = self.handles.drop_waiting();
+                let freed = self.handles.drop_waiting(write);
                 self.in_memory = self.in_memory.saturating_sub(freed);
             }
         }

@@ -24,6 +24,8 @@ pub struct FilesSaved {
     pub(super) rooms: u32,
     /// Pieces that may be there though they are not known to be.
     pub(super) suspects: RangeSet,
+    /// Bytes of the whole that are known to be on the disk though their pieces are not.
+    pub(super) blocks: RangeSet,
 }
 
 /// What is known of a file.
@@ -46,6 +48,7 @@ impl FilesSaved {
             kept: BTreeMap::new(),
             rooms: 0,
             suspects: RangeSet::new(),
+            blocks: RangeSet::new(),
         }
     }
 
@@ -94,8 +97,14 @@ impl FilesSaved {
         for ((piece, file), room) in &self.kept {
             [*piece, *file, *room].into_iter().for_each(|number| put_number(&mut kept, u64::from(number)));
         }
-        let mut bytes = Vec::with_capacity(files.len() + self.pieces.as_bytes().len() + kept.len() + 64);
+        let mut blocks = Vec::new();
+        put_ranges(&mut blocks, &self.blocks);
+        let len = files.len() + self.pieces.as_bytes().len() + kept.len() + blocks.len() + 64;
+        let mut bytes = Vec::with_capacity(len);
         let _ = Encoder::new(&mut bytes).dict(|d| {
+            if !blocks.is_empty() {
+                d.entry(b"blocks", |e| e.bytes(&blocks));
+            }
             d.entry(b"count", |e| e.int(i64::from(self.pieces.len())));
             d.entry(b"files", |e| e.bytes(&files));
             d.entry(b"folders", |e| put_paths(e, &self.folders));
@@ -129,7 +138,11 @@ impl FilesSaved {
         }
         let folders = d.get(b"folders").and_then(take_paths)?;
         let pieces = Bitfield::from_bytes(blob(b"pieces")?, number(b"count")?)?;
-        Some(Self { pieces, files: files.into(), parts, folders, kept, rooms, suspects: RangeSet::new() })
+        // Records from before there were any have none.
+        let blocks =
+            d.get(b"blocks").map_or(Some(RangeSet::new()), |blocks| take_ranges(blocks.as_bytes()?))?;
+        let suspects = RangeSet::new();
+        Some(Self { pieces, files: files.into(), parts, folders, kept, rooms, suspects, blocks })
     }
 
     /// Whether it is about a torrent of this layout.
@@ -201,6 +214,36 @@ fn take_number(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// How long each gap is, and what follows it.
+fn put_ranges(to: &mut Vec<u8>, set: &RangeSet) {
+    let mut at = 0;
+    for range in set.iter() {
+        put_number(to, range.start - at);
+        put_number(to, range.end - range.start);
+        at = range.end;
+    }
+}
+
+/// `None` where there are more than are ever put, or not as they are put: in order, apart, and none of them empty.
+fn take_ranges(mut from: &[u8]) -> Option<RangeSet> {
+    let mut set = RangeSet::new();
+    let mut at = 0u64;
+    while !from.is_empty() {
+        let gap = take_number(&mut from).filter(|gap| *gap > 0 || set.is_empty())?;
+        let start = at.checked_add(gap)?;
+        at = take_number(&mut from).filter(|len| *len > 0).and_then(|len| start.checked_add(len))?;
+        set.insert(start..at);
+        if set.range_count() > MAX_RUNS {
+            return None;
+        }
+    }
+    Some(set)
+}
+
+/// How many runs of bytes of unfinished pieces are remembered: some pieces of each of a thousand peers, in at most
+/// 40 KiB of a record that is written about once a second.
+pub(super) const MAX_RUNS: usize = 4096;
+
 /// How many bytes of a file are in these pieces.
 pub(super) fn bytes_of(layout: &Layout, pieces: &Bitfield, file: u32) -> u64 {
     let (range, grid) = (layout.range(file), layout.grid());
@@ -243,6 +286,25 @@ mod tests {
         }
     }
 
+    fn numbers(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        numbers.into_iter().for_each(|number| put_number(&mut bytes, number));
+        bytes
+    }
+
+    #[test]
+    fn runs_that_are_never_written_are_refused() {
+        assert_eq!(take_ranges(&numbers([0, 2, 3, 4])), Some([0..2, 5..9].into_iter().collect()));
+        let empty_one_touching_one_beyond_everything =
+            [vec![7, 0], vec![0, 2, 0, 4], vec![9, u64::MAX], vec![3]];
+        for bad in empty_one_touching_one_beyond_everything {
+            assert_eq!(take_ranges(&numbers(bad.clone())), None, "{bad:?}");
+        }
+        let runs = |count: usize| numbers((0..2 * count).map(|_| 1));
+        assert!(take_ranges(&runs(MAX_RUNS)).is_some_and(|set| set.range_count() == MAX_RUNS));
+        assert_eq!(take_ranges(&runs(MAX_RUNS + 1)), None);
+    }
+
     fn identity() -> impl Strategy<Value = Option<FileIdentity>> {
         let number = || prop_oneof![0u64..4, any::<u64>()];
         prop::option::of((number(), number()).prop_map(|(device, inode)| FileIdentity { device, inode }))
@@ -254,6 +316,7 @@ mod tests {
             bits in prop::collection::vec(any::<bool>(), 1..40),
             kept in prop::collection::btree_map((any::<u32>(), any::<u32>()), 0u32..9, 0..5),
             folders in prop::collection::btree_set(prop::collection::vec("[a-z]{1,3}", 1..3), 0..4),
+            blocks in prop::collection::vec((any::<u32>(), 1u64..9), 0..5),
         ) -> FilesSaved {
             let grid = PieceGrid::new(1, bits.len() as u64).unwrap();
             let mut pieces = Bitfield::new(grid.pieces());
@@ -264,7 +327,9 @@ mod tests {
             let parts = files.pop().unwrap();
             let name = |name: String| FileName::new(&name).unwrap_or_else(|| FileName::new("x").unwrap());
             let folders = folders.into_iter().map(|path| path.into_iter().map(name).collect()).collect();
-            FilesSaved { pieces, files: files.into(), parts, folders, kept, rooms: 9, suspects: RangeSet::new() }
+            let suspects = RangeSet::new();
+            let blocks = blocks.into_iter().map(|(at, len)| u64::from(at)..u64::from(at) + len).collect();
+            FilesSaved { pieces, files: files.into(), parts, folders, kept, rooms: 9, suspects, blocks }
         }
     }
 
@@ -274,6 +339,15 @@ mod tests {
             let bytes = saved.encode();
             prop_assert_eq!(FilesSaved::decode(&bytes), Some(saved));
             prop_assert_eq!(FilesSaved::decode(&bytes[..cut.index(bytes.len())]), None);
+        }
+
+        /// What older builds wrote has no such key.
+        #[test]
+        fn record_without_blocks_is_read(saved in saved()) {
+            let saved = FilesSaved { blocks: RangeSet::new(), ..saved };
+            let bytes = saved.encode();
+            prop_assert!(!bytes.windows(6).any(|key| key == b"blocks"));
+            prop_assert_eq!(FilesSaved::decode(&bytes), Some(saved));
         }
 
         #[test]

@@ -9,6 +9,7 @@ use super::{CheckScope, Output, PARTS, Phase, Place, TorrentFiles};
 use crate::base::disk::{DiskErrorKind, DiskOk, DiskResult, FileStat};
 use crate::base::{Bitfield, PieceIndex};
 use crate::download::error::DiskAction;
+use core::ops::Range;
 
 /// The look-ups of files at the start.
 #[derive(Debug, Default)]
@@ -88,6 +89,11 @@ impl TorrentFiles {
                 Place::There { identity, .. } => Some(identity),
                 Place::Absent => None,
             };
+            let is_same = self.saved.file(file).identity == identity && identity.is_some();
+            self.disown_blocks(
+                file,
+                if let (Place::There { len, .. }, true) = (place, is_same) { len } else { 0 },
+            );
             let saved = self.saved.file_mut(file);
             // What was put in its place is somebody else's.
             saved.ours &= identity.is_none() || saved.identity == identity;
@@ -131,6 +137,7 @@ impl TorrentFiles {
         self.forget_lost_pieces();
         // Its name says that a life made it of which the store has forgotten; what it holds cannot be told any more.
         self.saved.parts.ours |= self.is_there(PARTS);
+        self.tidy_blocks();
         let todo = self.pieces_to_check(&before);
         self.have = self.saved.pieces.clone();
         self.saved.suspects = crate::base::RangeSet::new();
@@ -141,7 +148,7 @@ impl TorrentFiles {
         self.identify_all();
         let check = Check::new(&self.plan.layout, todo, Reason::Start);
         self.phase = Phase::Checking;
-        self.check = Some(check);
+        self.check = Some(Box::new(check));
     }
 
     /// Whether a file is the one that the store knows.
@@ -157,8 +164,8 @@ impl TorrentFiles {
         let parts_known = self.is_known(PARTS);
         if !parts_known {
             let kept = core::mem::take(&mut self.saved.kept);
-            for (piece, _) in kept.keys() {
-                self.forget(*piece);
+            for (piece, file) in kept.keys() {
+                self.forget(*piece, self.plan.layout.range(*file));
             }
         }
         for file in 0..self.plan.layout.files() {
@@ -176,20 +183,24 @@ impl TorrentFiles {
             let lost = self.plan.layout.grid().pieces_in(reach..self.plan.layout.range(file).end);
             for piece in lost {
                 if !self.saved.kept.contains_key(&(piece.get(), file)) {
-                    self.forget(piece.get());
+                    self.forget(piece.get(), reach..self.plan.layout.range(file).end);
                 }
             }
         }
     }
 
-    fn forget(&mut self, piece: u32) {
-        if let Some(piece) = self.plan.layout.grid().piece(piece) {
+    /// A piece is not whole any more: these bytes of the whole are lost, as far as they are its own.
+    fn forget(&mut self, piece: u32, lost: Range<u64>) {
+        let grid = self.plan.layout.grid();
+        if let Some(piece) = grid.piece(piece) {
             self.saved.pieces.remove(piece);
+            let own = grid.piece_range(piece);
+            self.saved.blocks.remove(own.start.max(lost.start)..own.end.min(lost.end));
         }
     }
 
     /// A file under its final name was whole once, or is from somebody else; and so is one that we know nothing of. Of
-    /// a partial file of ours only what a killed process left behind is worth a look.
+    /// a partial file of ours only what a killed process left behind is worth a look, and pieces that lack no block.
     fn pieces_to_check(&self, before: &Bitfield) -> Bitfield {
         let layout = &self.plan.layout;
         let mut todo = Bitfield::new(layout.grid().pieces());
@@ -212,6 +223,7 @@ impl TorrentFiles {
         let suspects = suspects.take_while(|piece| *piece < u64::from(pieces));
         let suspects = suspects.filter_map(|piece| layout.grid().piece(u32::try_from(piece).ok()?));
         suspects.for_each(&mut add);
+        self.inherited_pieces().filter(|piece| self.has_all_blocks(*piece)).for_each(&mut add);
         // What was durable and is in doubt now may still be there.
         let doubtful = before.ones().filter_map(|piece| layout.grid().piece(piece));
         doubtful.for_each(&mut add);

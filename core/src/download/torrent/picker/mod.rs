@@ -236,6 +236,21 @@ impl<K: Copy + Ord> Picker<K> {
 
     // ----- what came -------------------------------------------------------------------------------------------------
 
+    /// A block of a piece that is wanted is here from an earlier life: nobody is asked for it, and nobody to blame. Of no
+    /// piece all blocks are: one that lacks none is [`passed`](Self::passed) or fetched anew.
+    pub fn inherit(&mut self, block: Block) {
+        if !self.wanted.has(block.piece) || self.grid.block(block.piece, block.number()) != Some(block) {
+            return;
+        }
+        let blocks = self.grid.blocks_in(block.piece);
+        let slot = match self.partial_of(block.piece) {
+            Some(slot) => slot,
+            None if self.partials.has_room(blocks) => self.begin(block.piece, Speed::Medium, None),
+            None => return,
+        };
+        self.partials.keep(slot, block.number());
+    }
+
     /// A block came, asked for or not.
     pub fn received(&mut self, who: K, block: Block) -> Received<K> {
         let known =
@@ -316,14 +331,15 @@ impl<K: Copy + Ord> Picker<K> {
     }
 
     /// The hash of a piece is wrong: it is fetched again, by one peer alone. Returns who is proved guilty: whoever sent
-    /// all of it. Where several took part, each has to bring whole pieces alone until one is wrong.
+    /// all of it. Where several took part, each has to bring whole pieces alone until one is wrong; but where some of it
+    /// is from an earlier life, that may be what is wrong, and nobody is suspected.
     pub fn failed(&mut self, piece: PieceIndex) -> Vec<K> {
         let mut guilty = Vec::new();
         if let Some(slot) = self.partial_of(piece) {
-            let senders = self.senders(slot);
-            match senders[..] {
-                [_] => guilty = senders,
-                _ => senders.into_iter().for_each(|who| self.suspects.add(who)),
+            if let Some(sole) = self.sole_sender(slot) {
+                guilty.push(sole);
+            } else if !self.partials.at(slot).cells.contains(&Cell::Kept) {
+                self.senders(slot).into_iter().for_each(|who| self.suspects.add(who));
             }
             self.end(slot);
         }
@@ -350,7 +366,7 @@ impl<K: Copy + Ord> Picker<K> {
         };
         let sent = |(number, cell): (u32, &Cell<K>)| match cell {
             Cell::Got(who) => self.grid.block(piece, number).map(|block| (block, *who)),
-            Cell::Free | Cell::Asked(_) => None,
+            Cell::Free | Cell::Asked(_) | Cell::Kept => None,
         };
         (0..).zip(&partial.cells).filter_map(sent).collect()
     }

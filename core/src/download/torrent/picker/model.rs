@@ -74,6 +74,7 @@ impl World {
             17 => self.verify(a, b),
             18 => self.surprise(peer, piece, a),
             _ if a < 128 => self.run(peer, b),
+            _ if a >= 192 => self.inherit(piece, a),
             _ => {
                 self.have.remove(&piece);
                 self.picker.lost(piece);
@@ -190,6 +191,19 @@ impl World {
         assert!(!odd.fresh && odd.cancel.is_empty());
     }
 
+    /// A block is here from an earlier life; never the last of its piece.
+    fn inherit(&mut self, piece: PieceIndex, a: u8) {
+        let number = u32::from(a) % self.grid.blocks_in(piece);
+        let block = self.grid.block(piece, number).expect("a block of the piece");
+        let missing = self.grid.blocks(piece).filter(|block| !self.got.contains_key(block)).count();
+        if missing > 1 {
+            self.picker.inherit(block);
+            if self.is_wanted(piece) && self.is_free(block) {
+                self.got.insert(block, NOBODY);
+            }
+        }
+    }
+
     fn deliver(&mut self, peer: Peer, block: Block) {
         let received = self.picker.received(peer, block);
         let fresh = !self.have.contains(&block.piece) && !self.got.contains_key(&block);
@@ -237,7 +251,7 @@ impl World {
             self.grid.blocks(piece).filter_map(|block| self.got.remove(&block)).collect();
         if b.is_multiple_of(4) {
             let guilty: Vec<Peer> = self.picker.failed(piece);
-            let sole = senders.len() == 1;
+            let sole = senders.len() == 1 && !senders.contains(&NOBODY);
             assert_eq!(guilty, senders.into_iter().filter(|_| sole).collect::<Vec<_>>());
             self.alone = true;
         } else {
@@ -323,5 +337,7 @@ impl World {
     }
 }
 
+/// Who sent what was here before.
+const NOBODY: Peer = Peer::MAX;
 /// Longer lists find nothing that shorter ones do not.
 const MAX_OPS: usize = 2000;

@@ -40,6 +40,8 @@ pub(super) enum Cell<K> {
     Free,
     Asked(K),
     Got(K),
+    /// Here from an earlier life: nobody is to blame for it.
+    Kept,
 }
 
 /// One more peer that was asked for a block.
@@ -142,12 +144,26 @@ impl<K: Copy + Ord> Partials<K> {
         }
     }
 
+    /// A block is here that nobody sent in this life.
+    pub(super) fn keep(&mut self, slot: u32, number: u32) {
+        let partial = &mut self.slots[slot as usize];
+        let Some(cell) = partial.cells.get_mut(number as usize).filter(|cell| **cell == Cell::Free) else {
+            return;
+        };
+        *cell = Cell::Kept;
+        partial.free -= 1;
+        partial.got += 1;
+        if partial.free == 0 {
+            self.unlist(slot);
+        }
+    }
+
     /// A block is here: says whether it was not before, and who else was asked for it.
     pub(super) fn received(&mut self, slot: u32, number: u32, who: K) -> (bool, Vec<K>) {
         let partial = &mut self.slots[slot as usize];
         let mut cancel = Vec::new();
         match partial.cells[number as usize] {
-            Cell::Got(_) => return (false, cancel),
+            Cell::Got(_) | Cell::Kept => return (false, cancel),
             Cell::Free => partial.free -= 1,
             Cell::Asked(asked) => {
                 partial.asked -= 1;
@@ -239,7 +255,7 @@ impl<K: Copy + Ord> Partials<K> {
             cells += partial.cells.len();
             assert_eq!(partial.free, count(|cell| *cell == Cell::Free));
             assert_eq!(partial.asked, count(|cell| matches!(cell, Cell::Asked(_))));
-            assert_eq!(partial.got, count(|cell| matches!(cell, Cell::Got(_))));
+            assert_eq!(partial.got, count(|cell| matches!(cell, Cell::Got(_) | Cell::Kept)));
             assert_eq!(partial.listed.is_some(), partial.free > 0 && partial.class.is_some());
             assert!(partial.asked + partial.got > 0, "what nobody works on is no partial piece");
         }

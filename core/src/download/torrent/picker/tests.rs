@@ -341,6 +341,31 @@ fn suspects_bring_whole_pieces_alone_until_they_are_cleared_or_proved_guilty() {
 }
 
 #[test]
+fn what_an_earlier_life_left_is_not_asked_for_and_nobody_is_blamed_for_it() {
+    let mut world = World::new("####...").peer('a', "xxxxxxx").peer('b', "xxxxxxx").priorities("......0");
+    world.picker.set_sequential(true);
+    let block = |world: &World, piece, number| world.grid.block(world.piece(piece), number).unwrap();
+    for (piece, number) in [(0, 1), (4, 1), (4, 2), (4, 2), (5, 0), (6, 0)] {
+        let block = block(&world, piece, number);
+        world.picker.inherit(block);
+    }
+    assert_eq!(world.states(), "####210", "of what is here or not wanted nothing is taken");
+    assert_eq!((world.fetch('a', 1), world.pick('b', 2)), ("4:0".to_owned(), "4:3 5:1".to_owned()));
+    let twice = block(&world, 4, 1);
+    assert!(!world.picker.received('a', twice).fresh);
+    assert!(world.picker.received('b', block(&world, 4, 3)).piece_complete);
+    let sent: Vec<_> = world.picker.contributors(world.piece(4)).into_iter().map(|(_, who)| who).collect();
+    assert_eq!(sent, ['a', 'b']);
+    assert_eq!(world.picker.failed(world.piece(4)), [char::MAX; 0]);
+    assert_eq!((world.picker.parole('a'), world.picker.parole('b')), (None, None));
+    assert_eq!((world.states().as_str(), world.fetch('a', 4).as_str()), ("####.10", "5:23 4:01"));
+    assert_eq!(world.fetch('a', 2), "4:23", "all of what is wrong");
+    assert_eq!(world.picker.failed(world.piece(4)), ['a']);
+    assert!(world.picker.received('a', block(&world, 5, 1)).piece_complete);
+    assert_eq!(world.picker.failed(world.piece(5)), [char::MAX; 0], "not all of it is from one peer");
+}
+
+#[test]
 fn suspects_that_come_back_are_suspects_still() {
     let mut world = World::new("####....").peer('a', "xxxxxxxx").peer('b', "xxxxxxxx");
     world.picker.set_sequential(true);

@@ -2,12 +2,13 @@
 
 use super::{Entry, ModelDisk, Resolved};
 use crate::base::disk::{DirKey, DiskError, DiskErrorKind, DiskOp};
-use crate::base::{Block, BlockData, FileName, Instant, RangeSet, Rng};
+use crate::base::{Block, BlockData, FileName, Instant, PieceIndex, RangeSet, Rng};
 use crate::download::torrent::files::handles::MAX_OPEN_FILES;
 use crate::download::torrent::files::{CheckScope, DiskTag, FilesPlan, FilesSaved, Output, TorrentFiles};
 use crate::download::torrent::layout::Layout;
 use crate::wire::torrent::Metainfo;
 use bytes::Bytes;
+use core::ops::Range;
 use sha1::{Digest as _, Sha1};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,12 +81,24 @@ impl ModelTorrent {
     /// Whether a piece on the disk is what it must be, now or after a power cut.
     pub(crate) fn is_right(&self, disk: &ModelDisk, piece: u32, power: bool) -> bool {
         let Some(piece) = self.layout.grid().piece(piece) else { return false };
+        self.holds(disk, &self.content, (piece, self.layout.grid().piece_range(piece)), power)
+    }
+
+    /// Whether some bytes of a piece are on the disk as `whole` has them, now or after a power cut.
+    fn holds(
+        &self,
+        disk: &ModelDisk,
+        whole: &[u8],
+        (piece, range): (PieceIndex, Range<u64>),
+        power: bool,
+    ) -> bool {
         let names = if power { &disk.durable_names } else { &disk.names };
         let kept = format!(".{}.parts", self.metainfo.info_hash());
         let grid = self.layout.grid();
         let start = grid.piece_range(piece).start;
-        self.layout.piece_spans(piece).filter(|span| !span.pad).all(|span| {
-            let right = &self.file(span.file)[span.offset as usize..(span.offset + span.len) as usize];
+        self.layout.spans(range).filter(|span| !span.pad).all(|span| {
+            let at = self.layout.range(span.file).start + span.offset;
+            let right = &whole[at as usize..(at + span.len) as usize];
             let path = self.path(span.file);
             let bytes = |path: &str| match names.get(path) {
                 Some(Entry::File(inode)) => {
@@ -96,7 +109,7 @@ impl ModelTorrent {
             let found = [path.clone(), format!("{path}.part")].into_iter().filter_map(|path| bytes(&path));
             let offset = span.offset as usize;
             let mut at_home = found.map(|bytes| bytes.get(offset..offset + right.len()));
-            let in_piece = self.layout.range(span.file).start + span.offset - start;
+            let in_piece = at - start;
             let rooms = (0..64u64).map(|room| room * u64::from(grid.piece_len()) + in_piece);
             let mut apart = rooms.filter_map(|at| bytes(&kept)?.get(at as usize..at as usize + right.len()));
             at_home.any(|bytes| bytes == Some(right)) || apart.any(|bytes| bytes == right)
@@ -305,6 +318,18 @@ impl World {
                     "{piece} would be lost by a power cut"
                 );
             }
+            // Of other pieces, what came: right, or wrong in its first byte.
+            let mut wrong = self.torrent.content.clone();
+            let blocks = grid.all().flat_map(|piece| grid.blocks(piece));
+            blocks.for_each(|block| wrong[grid.block_range(block).start as usize] ^= 1);
+            let came = [&self.torrent.content, &wrong];
+            for block in grid.all().flat_map(|piece| grid.blocks(piece)) {
+                for range in saved.blocks.within(grid.block_range(block)) {
+                    let holds =
+                        |whole| self.torrent.holds(&self.disk, whole, (block.piece, range.clone()), true);
+                    assert!(came.into_iter().any(|whole| holds(whole)), "{block:?} would be lost");
+                }
+            }
         }
     }
 }
@@ -390,6 +415,9 @@ impl World {
         self.start();
         self.settle();
         self.check_claims();
+        self.give_all();
+        self.run();
+        // Pieces with a wrong block from before are fetched anew.
         self.give_all();
         self.run();
         assert!(self.has(&Output::Finished), "{:?}", self.events);
