@@ -40,10 +40,24 @@ pub enum Mutant {
     NoGlobalLimit,
     /// Knows no limit for one download.
     NoOwnLimit,
+    /// Says that it has a piece as soon as it has a block of it.
+    HaveEarly,
+    /// Counts blocks that it did not want any more.
+    CountWithdrawn,
+    /// Asks peers that choke it.
+    AskThoughChoked,
+    /// Offers peer exchange in private torrents.
+    PexInPrivate,
+    /// Serves more peers than it has slots.
+    IgnoreSlots,
+    /// Knows no upload limit.
+    NoUploadLimit,
+    /// Goes on asking whoever sends wrong pieces.
+    NeverBan,
 }
 
 impl Mutant {
-    /// All of them.
+    /// Those that downloads from hosts show.
     pub const ALL: [Self; 18] = [
         Self::SyncNothing,
         Self::SkipEntrySync,
@@ -63,6 +77,17 @@ impl Mutant {
         Self::PaceNobody,
         Self::NoGlobalLimit,
         Self::NoOwnLimit,
+    ];
+
+    /// Those that swarms show.
+    pub const IN_SWARMS: [Self; 7] = [
+        Self::HaveEarly,
+        Self::CountWithdrawn,
+        Self::AskThoughChoked,
+        Self::PexInPrivate,
+        Self::IgnoreSlots,
+        Self::NoUploadLimit,
+        Self::NeverBan,
     ];
 }
 

@@ -9,6 +9,7 @@ use super::machine::{DiskOwner, Engine, Who};
 use super::record::{DownloadRecord, SavedState};
 use super::status::{DownloadState, VerifyReport};
 use super::swarm::{Greeted, ListenPlan};
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Instant, LinkError, LinkOutput, PeerId};
 use crate::download::torrent::announcer::TrackerStatus;
 use crate::download::torrent::{self, Lane, Torrent, TorrentPlan, TorrentStart, WebSeedView};
@@ -512,8 +513,10 @@ impl Engine {
                 continue;
             }
             let used = torrent.upload(now, allowed.min(UPLOAD_TURN));
-            self.upload_bucket.take(used);
-            entry.upload_bucket.take(used);
+            if !mutants::is(Mutant::NoUploadLimit) {
+                self.upload_bucket.take(used);
+                entry.upload_bucket.take(used);
+            }
             self.touch(key);
         }
     }

@@ -38,7 +38,8 @@ pub struct Actors {
     /// What happens to the one who is played from outside.
     inputs: VecDeque<Input>,
     look_ups: VecDeque<(NodeId, QueryKey, Arc<str>)>,
-    trace: Trace,
+    /// The hash, and the last actions where they are kept.
+    pub trace: Trace,
     next: u32,
 }
 

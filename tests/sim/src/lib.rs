@@ -61,6 +61,7 @@ pub mod speed;
 pub mod station;
 pub mod store;
 pub mod swarm;
+pub mod swarm_rules;
 pub mod trace;
 pub mod tracker;
 pub mod world;

@@ -1,6 +1,7 @@
 //! The simulator's command: plays one seed, sweeps a range of them, or shrinks one that fails.
 
 use gosh_dl_sim::CrashMode;
+use gosh_dl_sim::scenario::swarm::{self, SwarmScenario};
 use gosh_dl_sim::scenario::{Kind, Outcome, Scenario, crash_at, run, shrink};
 use gosh_dl_sim::swarm::{SwarmPlan, play};
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: gosh-dl-sim --seed N [--shrink | --every-step STRIDE [--twice] | --trace]
+       gosh-dl-sim --swarm-seed N [--trace]
        gosh-dl-sim --seeds A..B
        gosh-dl-sim --fresh COUNT
        gosh-dl-sim --swarm LEECHERS [--size MIB] [--seed N]";
@@ -20,6 +22,7 @@ const USAGE: &str = "usage: gosh-dl-sim --seed N [--shrink | --every-step STRIDE
 enum Task {
     One(u64),
     Trace(u64),
+    SwarmSeed { seed: u64, trace: bool },
     Shrink(u64),
     EveryStep(u64, u64, bool),
     Sweep(Range<u64>),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let sound = match task {
         Task::One(seed) => one(&mut out, seed),
         Task::Trace(seed) => traced(&mut out, seed),
+        Task::SwarmSeed { seed, trace } => swarm_seed(&mut out, seed, trace),
         Task::Shrink(seed) => shrunk(&mut out, seed),
         Task::EveryStep(seed, stride, twice) => every_step(&mut out, seed, stride, twice),
         Task::Sweep(seeds) => sweep(&mut out, seeds),
@@ -55,6 +59,8 @@ fn parse(arguments: &[&str]) -> Option<Task> {
     Some(match arguments {
         ["--seed", seed] => Task::One(seed.parse().ok()?),
         ["--seed", seed, "--trace"] => Task::Trace(seed.parse().ok()?),
+        ["--swarm-seed", seed] => Task::SwarmSeed { seed: seed.parse().ok()?, trace: false },
+        ["--swarm-seed", seed, "--trace"] => Task::SwarmSeed { seed: seed.parse().ok()?, trace: true },
         ["--seed", seed, "--shrink"] | ["--shrink", "--seed", seed] => Task::Shrink(seed.parse().ok()?),
         ["--seed", seed, "--every-step", stride, more @ ..] if matches!(more, [] | ["--twice"]) => {
             let stride = stride.parse().ok().filter(|stride| *stride > 0)?;
@@ -114,11 +120,34 @@ fn shrunk(out: &mut impl Write, seed: u64) -> io::Result<bool> {
     }
 }
 
+fn swarm_seed(out: &mut impl Write, seed: u64, trace: bool) -> io::Result<bool> {
+    let scenario = SwarmScenario::generate(seed);
+    let began = Instant::now();
+    let outcome = if trace { swarm::run_keeping(&scenario, usize::MAX) } else { swarm::run(&scenario) };
+    if trace {
+        writeln!(out, "{scenario:#?}")?;
+    }
+    if outcome.violation.is_none() && trace {
+        writeln!(out, "{}", outcome.report)?;
+    }
+    report_of(out, seed, SWARM, &outcome, began.elapsed())
+}
+
 fn report(out: &mut impl Write, scenario: &Scenario, outcome: &Outcome, took: Duration) -> io::Result<bool> {
+    report_of(out, scenario.seed, &scenario.kind.to_string(), outcome, took)
+}
+
+fn report_of(
+    out: &mut impl Write,
+    seed: u64,
+    kind: &str,
+    outcome: &Outcome,
+    took: Duration,
+) -> io::Result<bool> {
     if let Some(violation) = &outcome.violation {
         writeln!(out, "broken rule: {violation}\n{}", outcome.report)?;
     }
-    let (seed, kind, steps, time) = (scenario.seed, scenario.kind, outcome.steps, outcome.time);
+    let (steps, time) = (outcome.steps, outcome.time);
     writeln!(out, "seed {seed} ({kind}): {steps} steps, {time:.1?} virtual, {took:.3?} wall")?;
     writeln!(out, "trace hash: {:016x}", outcome.trace_hash)?;
     Ok(outcome.violation.is_none())
@@ -162,7 +191,8 @@ fn every_step(out: &mut impl Write, seed: u64, stride: u64, twice: bool) -> io::
     let play = |point: u64| {
         let once = crash_at(&scenario, point * stride, mode(point));
         let soon = point * stride + 1 + point % RECOVERY;
-        if twice { crash_at(&once, soon, mode(point / 3)) } else { once }
+        let played = if twice { crash_at(&once, soon, mode(point / 3)) } else { once };
+        vec![Story::Http(Box::new(played))]
     };
     let again = if twice { ", and again soon after" } else { "" };
     writeln!(out, "seed {seed}: {points} crashes{again}, one every {stride} of {steps} steps")?;
@@ -171,25 +201,66 @@ fn every_step(out: &mut impl Write, seed: u64, stride: u64, twice: bool) -> io::
 
 fn sweep(out: &mut impl Write, seeds: Range<u64>) -> io::Result<bool> {
     writeln!(out, "seeds {}..{}", seeds.start, seeds.end)?;
-    table(out, seeds, Scenario::generate)
+    table(out, seeds, |seed| {
+        let swarm = (seed % SWARM_EVERY == 0).then(|| Story::Swarm(Box::new(SwarmScenario::generate(seed))));
+        let http = Story::Http(Box::new(Scenario::generate(seed)));
+        core::iter::once(http).chain(swarm).collect()
+    })
+}
+
+/// What is played.
+enum Story {
+    Http(Box<Scenario>),
+    Swarm(Box<SwarmScenario>),
+}
+
+impl Story {
+    fn run(&self) -> Outcome {
+        match self {
+            Self::Http(scenario) => run(scenario),
+            Self::Swarm(scenario) => swarm::run(scenario),
+        }
+    }
+
+    /// The row of the table that it belongs to.
+    fn row(&self) -> String {
+        match self {
+            Self::Http(scenario) => scenario.kind.to_string(),
+            Self::Swarm(_) => SWARM.to_owned(),
+        }
+    }
+
+    /// How to come back to it.
+    fn name(&self) -> String {
+        match self {
+            Self::Http(scenario) => {
+                let crash = match &scenario.crashes[..] {
+                    [] => String::new(),
+                    crashes => format!(" {crashes:?}"),
+                };
+                format!("seed {}{crash} ({})", scenario.seed, scenario.kind)
+            }
+            Self::Swarm(scenario) => format!("swarm-seed {}", scenario.seed),
+        }
+    }
 }
 
 /// Plays every scenario on all processors and prints a line for each kind.
 fn table(
     out: &mut impl Write,
     seeds: Range<u64>,
-    scenario: impl Fn(u64) -> Scenario + Sync,
+    stories: impl Fn(u64) -> Vec<Story> + Sync,
 ) -> io::Result<bool> {
     let began = Instant::now();
-    let results = play_all(seeds, &scenario);
+    let results = play_all(seeds, &stories);
     let wall = began.elapsed();
     writeln!(
         out,
         "{:<12} {:>7} {:>14} {:>11} {:>11}",
         "scenario", "seeds", "virtual s", "wall s", "violations"
     )?;
-    for kind in Kind::ALL {
-        let of: Vec<_> = results.iter().filter(|played| played.scenario.kind == kind).collect();
+    for kind in Kind::ALL.map(|kind| kind.to_string()).into_iter().chain([SWARM.to_owned()]) {
+        let of: Vec<_> = results.iter().filter(|played| played.story.row() == kind).collect();
         let time: Duration = of.iter().map(|played| played.outcome.time).sum();
         let took: Duration = of.iter().map(|played| played.took).sum();
         let broken = of.iter().filter(|played| played.outcome.violation.is_some()).count();
@@ -207,12 +278,8 @@ fn table(
     for played in &results {
         hash = (hash.rotate_left(5) ^ played.outcome.trace_hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if let Some(violation) = &played.outcome.violation {
-            let crash = match &played.scenario.crashes[..] {
-                [] => String::new(),
-                crashes => format!(" {crashes:?}"),
-            };
             let violation: String = violation.to_string().chars().take(200).collect();
-            writeln!(out, "seed {}{crash} ({}): {violation}", played.scenario.seed, played.scenario.kind)?;
+            writeln!(out, "{}: {violation}", played.story.name())?;
             sound = false;
         }
     }
@@ -223,12 +290,12 @@ fn table(
 
 struct Played {
     place: u64,
-    scenario: Scenario,
+    story: Story,
     outcome: Outcome,
     took: Duration,
 }
 
-fn play_all(seeds: Range<u64>, scenario: &(impl Fn(u64) -> Scenario + Sync)) -> Vec<Played> {
+fn play_all(seeds: Range<u64>, stories: &(impl Fn(u64) -> Vec<Story> + Sync)) -> Vec<Played> {
     let next = AtomicU64::new(seeds.start);
     let (sender, receiver) = mpsc::channel();
     let work = |sender: mpsc::Sender<Played>| {
@@ -237,12 +304,14 @@ fn play_all(seeds: Range<u64>, scenario: &(impl Fn(u64) -> Scenario + Sync)) -> 
             if place >= seeds.end {
                 return;
             }
-            let (scenario, began) = (scenario(place), Instant::now());
-            let mut outcome = run(&scenario);
-            outcome.report.clear();
-            let played = Played { place, scenario, outcome, took: began.elapsed() };
-            if sender.send(played).is_err() {
-                return;
+            for story in stories(place) {
+                let began = Instant::now();
+                let mut outcome = story.run();
+                outcome.report.clear();
+                let played = Played { place, story, outcome, took: began.elapsed() };
+                if sender.send(played).is_err() {
+                    return;
+                }
             }
         }
     };
@@ -263,3 +332,8 @@ const RECOVERY: u64 = 40;
 
 /// Enough to get to a handful of acts.
 const SHRINK_TRIES: usize = 2000;
+
+/// The row of swarms.
+const SWARM: &str = "swarm";
+/// A swarm takes as long as some other scenarios together, so every second seed plays one.
+const SWARM_EVERY: u64 = 2;

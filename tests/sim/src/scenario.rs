@@ -11,6 +11,8 @@ mod draw;
 mod fate;
 mod play;
 mod shrink;
+pub mod swarm;
+mod swarm_play;
 
 pub use play::{Outcome, crash_at, fuzz, run, run_keeping};
 pub use shrink::shrink;

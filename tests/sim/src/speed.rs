@@ -26,7 +26,7 @@ struct Own {
 /// What may still pass: it grows with the rate up to a burst, and what passes is taken from it. That it never runs out says
 /// the same as a bound for every window.
 #[derive(Clone, Copy, Debug)]
-struct Budget {
+pub(crate) struct Budget {
     rate: u64,
     burst: u64,
     /// In billionths of a byte, so that no fraction is lost.
@@ -114,12 +114,12 @@ impl Speed {
 }
 
 impl Budget {
-    fn new(now: Instant, rate: u64, burst: u64) -> Self {
+    pub(crate) fn new(now: Instant, rate: u64, burst: u64) -> Self {
         Self { rate, burst, left: u128::from(burst) * SCALE, at: now }
     }
 
     /// Takes `bytes` that pass now; whether there were as many.
-    fn take(&mut self, now: Instant, bytes: u64) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, bytes: u64) -> bool {
         let most = (u128::from(self.burst) * SCALE).max(self.left);
         self.grow(now);
         self.left = self.left.min(most);

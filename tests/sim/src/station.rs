@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::image::CrashMode;
 use crate::invariants::{Checked, Invariants};
 use crate::store::Store;
+use crate::swarm_rules::SwarmRules;
 use core::time::Duration;
 use gosh_dl_core::base::{Instant, LinkError, LinkInput, LinkOutput, Rng, WallClock};
 use gosh_dl_core::engine::{
@@ -25,6 +26,8 @@ pub struct Station {
     pub config: EngineConfig,
     /// Every event with its time, through all lives of the engine.
     pub events: Vec<(Instant, DownloadEvent)>,
+    /// What has to hold at every step.
+    pub rules: Option<SwarmRules>,
     replies: BTreeMap<Token, Result<Answer, EngineError>>,
     invariants: Invariants,
     rng: Rng,
@@ -55,6 +58,7 @@ impl Station {
             store: Store::new(rng.fork()),
             config: config.download_dir(crate::World::DIR).database_path(Some("/state/gosh.db".into())),
             events: Vec::new(),
+            rules: None,
             replies: BTreeMap::new(),
             invariants: Invariants::new(),
             rng,
@@ -85,6 +89,7 @@ impl Station {
         (self.born, self.now) = (now, now);
         self.replies.clear();
         self.invariants.restart(&self.config.download_dir);
+        self.rules.iter_mut().for_each(SwarmRules::restart);
         let mut boot_id = [0; 16];
         boot_id[..8].copy_from_slice(&self.boot.to_le_bytes());
         let start = EngineStart {
@@ -157,6 +162,9 @@ impl Station {
     }
 
     fn feed(&mut self, input: Input) {
+        if let Some(rules) = &mut self.rules {
+            held(rules.on_input(self.now, &input));
+        }
         let at = self.engine_now();
         if let Some(engine) = &mut self.engine {
             held(self.invariants.on_input(&input));
@@ -175,6 +183,7 @@ impl Station {
         while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
             self.perform(output);
         }
+        held(self.rules.as_ref().map_or(Ok(()), SwarmRules::on_turn));
     }
 
     fn perform(&mut self, output: Output) {
@@ -202,17 +211,22 @@ impl Station {
             }
             Output::Link { link, output: LinkOutput::SendFile { file, offset, len } } => {
                 match self.disk.read_open(file, offset, len) {
-                    Some(bytes) => {
-                        self.outputs.push_back(Output::Link { link, output: LinkOutput::Send(bytes) })
-                    }
+                    Some(bytes) => self.send(Output::Link { link, output: LinkOutput::Send(bytes) }),
                     None => {
-                        self.outputs.push_back(Output::Link { link, output: LinkOutput::Close });
+                        self.send(Output::Link { link, output: LinkOutput::Close });
                         self.plan(Duration::ZERO, Due::Closed(link));
                     }
                 }
             }
-            network => self.outputs.push_back(network),
+            network => self.send(network),
         }
+    }
+
+    fn send(&mut self, output: Output) {
+        if let Some(rules) = &mut self.rules {
+            held(rules.on_output(self.now, &output, &self.disk));
+        }
+        self.outputs.push_back(output);
     }
 
     fn plan(&mut self, after: Duration, due: Due) {

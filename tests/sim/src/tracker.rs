@@ -133,6 +133,12 @@ impl Tracker {
         })
     }
 
+    /// Where a peer is that does not exist: nobody in the simulated world has an address of this network.
+    pub fn ghost(number: u16) -> IpAddr {
+        let [high, low] = number.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(77, 77, high, low))
+    }
+
     /// Takes note, and says whom to name; `least` is the shortest interval where it can be said.
     fn note(&mut self, mut told: Announced, wanted: usize, least: Option<u32>) -> Vec<SocketAddr> {
         let answers = matches!(self.conduct, TrackerConduct::Honest | TrackerConduct::Ghosts(_));
@@ -149,7 +155,10 @@ impl Tracker {
             TrackerConduct::Ghosts(count) => count,
             _ => 0,
         };
-        (0..ghosts).map(ghost).chain(others.into_iter().take(wanted)).collect()
+        (0..ghosts)
+            .map(|number| SocketAddr::new(Self::ghost(number), 6881))
+            .chain(others.into_iter().take(wanted))
+            .collect()
     }
 
     // ----- HTTP ------------------------------------------------------------------------------------------------------
@@ -427,12 +436,6 @@ fn connection_of(from: SocketAddr) -> u64 {
         IpAddr::V6(ip) => ip.to_bits() as u64,
     };
     (ip << 16 ^ u64::from(from.port())).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// A peer that does not exist: nobody in the simulated world has an address of this network.
-fn ghost(number: u16) -> SocketAddr {
-    let [high, low] = number.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(77, 77, high, low)), 6881)
 }
 
 const SOCKET: UdpKey = UdpKey(1);

@@ -2,23 +2,32 @@
 #![cfg(feature = "mutants")]
 
 use gosh_dl_core::base::mutants::{self, Mutant};
-use gosh_dl_sim::scenario::{Scenario, run};
+use gosh_dl_sim::scenario::swarm::{self, SwarmScenario};
+use gosh_dl_sim::scenario::{Outcome, Scenario, run};
 
 /// The seed that finds it, and the rule that it breaks.
-fn killer(mutant: Mutant) -> Option<(u64, &'static str)> {
+fn killer(mutant: Mutant, play: fn(u64) -> Outcome) -> Option<(u64, &'static str)> {
     mutants::set(Some(mutant));
     let found = (0..SEEDS).find_map(|seed| {
-        let outcome = run(&Scenario::generate(seed));
+        let outcome = play(seed);
         outcome.violation.map(|violation| (seed, violation.rule))
     });
     mutants::set(None);
     found
 }
 
-#[test]
-fn every_mutant_is_killed() {
-    let found = Mutant::ALL.map(|mutant| (mutant, killer(mutant)));
-    for (mutant, killer) in found {
+fn host(seed: u64) -> Outcome {
+    run(&Scenario::generate(seed))
+}
+
+fn swarm(seed: u64) -> Outcome {
+    swarm::run(&SwarmScenario::generate(seed))
+}
+
+#[expect(clippy::print_stdout, reason = "which seed found what is for people, with --nocapture")]
+fn assert_killed(mutants: &[Mutant], play: fn(u64) -> Outcome) {
+    let found: Vec<_> = mutants.iter().map(|mutant| (*mutant, killer(*mutant, play))).collect();
+    for (mutant, killer) in &found {
         println!("{mutant:?}: {killer:?}");
     }
     let alive: Vec<Mutant> =
@@ -27,9 +36,20 @@ fn every_mutant_is_killed() {
 }
 
 #[test]
+fn every_mutant_is_killed() {
+    assert_killed(&Mutant::ALL, host);
+}
+
+#[test]
+fn every_mutant_of_swarms_is_killed() {
+    assert_killed(&Mutant::IN_SWARMS, swarm);
+}
+
+#[test]
 fn without_a_mutant_the_same_seeds_break_no_rule() {
     for seed in 0..60 {
-        assert_eq!(run(&Scenario::generate(seed)).violation, None, "seed {seed}");
+        assert_eq!(host(seed).violation, None, "seed {seed}");
+        assert_eq!(swarm(seed).violation, None, "swarm of seed {seed}");
     }
 }
 

@@ -8,6 +8,7 @@ use super::picker::{Evidence, Parole};
 use super::web_seeds::SeedKey;
 use super::{PeerKey, Sender, Torrent};
 use crate::base::disk::DiskError;
+use crate::base::mutants::{self, Mutant};
 use crate::base::{BLOCK_LEN, Block, Instant, PieceIndex};
 use bytes::Bytes;
 use core::net::IpAddr;
@@ -177,6 +178,7 @@ impl Torrent {
     fn punish(&mut self, now: Instant, culprit: Culprit) {
         match culprit {
             Culprit::WebSeed(seed) => self.with_seed(seed, |seed| seed.condemn(now)),
+            Culprit::Host(_) if mutants::is(Mutant::NeverBan) => {}
             Culprit::Host(ip) => self.ban_host(now, ip),
         }
     }

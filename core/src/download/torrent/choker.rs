@@ -4,6 +4,7 @@
 //! new peers get something to trade with and better ones are found. While it seeds: everybody in turn, and those longer
 //! who take what is sent.
 
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Instant, Rng};
 use core::cmp::Reverse;
 use core::time::Duration;
@@ -109,7 +110,7 @@ impl<K: Copy + Ord> Choker<K> {
     /// sooner it can be given on; simulated swarms are complete in three quarters of the time that the factor of the first
     /// client gives, which has five times as many.
     fn slots_for(&self, peers: &[ChokePeer<K>]) -> usize {
-        if let Some(slots) = self.slots {
+        if let Some(slots) = self.slots.filter(|_| !mutants::is(Mutant::IgnoreSlots)) {
             return slots.clamp(1, MAX_SLOTS);
         }
         let rate = self.limit.unwrap_or_else(|| peers.iter().map(|peer| peer.rate_up).sum());

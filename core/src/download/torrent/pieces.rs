@@ -4,6 +4,7 @@ use super::files::{self, TorrentFiles};
 use super::picker::Picker;
 use super::super_seed::SuperSeed;
 use super::{Child, Output, Phase, Sender, Timer, Torrent};
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Block, BlockData, Instant, PieceIndex};
 use crate::proto::peer::PeerConfig;
 
@@ -22,6 +23,9 @@ impl Torrent {
             }
         }
         if received.fresh {
+            if mutants::is(Mutant::HaveEarly) {
+                self.tell_have(block.piece);
+            }
             content_files(&mut self.content).write(now, block, data);
             self.touch_files();
             if self.phase == Phase::Connecting {
@@ -130,6 +134,16 @@ impl Torrent {
             self.offer_less(piece);
         }
         self.compare_blocks(now, piece);
+        self.tell_have(piece);
+        self.serve_readers(now);
+        if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
+            self.phase = Phase::Finishing;
+            self.rest_seeds(now);
+            self.tell_totals();
+        }
+    }
+
+    fn tell_have(&mut self, piece: PieceIndex) {
         for peer in self.peers.keys() {
             let Some(slot) = self.peers.get_mut(peer) else { continue };
             // Whoever has it does not need to know.
@@ -137,12 +151,6 @@ impl Torrent {
                 slot.machine.have(piece);
                 self.touch_peer(peer);
             }
-        }
-        self.serve_readers(now);
-        if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
-            self.phase = Phase::Finishing;
-            self.rest_seeds(now);
-            self.tell_totals();
         }
     }
 

@@ -58,7 +58,7 @@ impl Peer {
     pub fn request(&mut self, now: Instant, block: Block) -> bool {
         let may = self.may_speak()
             && self.us.interested
-            && (!self.them.choking || self.allowed.contains(&block.piece))
+            && (!self.peer_choking() || self.allowed.contains(&block.piece))
             && self.pieces.known().is_some_and(|pieces| pieces.has(block.piece));
         let limit = self.request_queue().min(MAX_QUEUE) as usize;
         if !may || !self.requests.ask(now, block, limit) {

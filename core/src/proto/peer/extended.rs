@@ -2,6 +2,7 @@
 
 use super::incoming::MAX_QUEUE;
 use super::{Output, Peer, PeerConfig, Violation};
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Instant, PieceIndex};
 use crate::wire::peer::{Extension, ExtensionHandshake, METADATA_PIECE_LEN, Message, MetadataMessage, Pex};
 use bytes::Bytes;
@@ -148,7 +149,7 @@ impl Peer {
         match extension {
             // BEP 27: peers come from the tracker alone, and so does the right to know the metadata.
             Extension::Metadata => !self.config.private,
-            Extension::Pex => self.config.pex && !self.config.private,
+            Extension::Pex => self.config.pex && (!self.config.private || mutants::is(Mutant::PexInPrivate)),
             Extension::DontHave | Extension::UploadOnly => true,
         }
     }

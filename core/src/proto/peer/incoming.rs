@@ -4,6 +4,7 @@ use super::machine::Phase;
 use super::pieces::Said;
 use super::requests::Answered;
 use super::{Output, Peer, Violation};
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Block, BlockData, Instant};
 use crate::wire::peer::{Message, MessageDecoder, MessageError, Span};
 
@@ -100,6 +101,9 @@ impl Peer {
                 self.blocks.received += u64::from(len);
                 self.blocks.last = Some((asked_at, now));
                 self.outputs.push_back(Output::Block(block, data));
+            }
+            Answered::Withdrawn if mutants::is(Mutant::CountWithdrawn) => {
+                self.blocks.received += u64::from(len)
             }
             Answered::Withdrawn => self.blocks.wasted += u64::from(len),
             Answered::Nothing => return Err(Violation::UnaskedBlock),

@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::machine::Phase;
+use crate::base::mutants::{self, Mutant};
 use crate::base::{Bitfield, Block, Instant, PieceIndex};
 use crate::wire::peer::Features;
 use core::net::{IpAddr, SocketAddr};
@@ -65,7 +66,7 @@ impl Peer {
 
     /// Whether it chokes us.
     pub fn peer_choking(&self) -> bool {
-        self.them.choking
+        self.them.choking && !mutants::is(Mutant::AskThoughChoked)
     }
 
     /// Whether it is interested in us.

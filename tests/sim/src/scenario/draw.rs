@@ -27,9 +27,7 @@ impl Scenario {
 
     /// The scenario of this seed, with the faults of `kind`.
     pub fn generate_kind(seed: u64, kind: Kind) -> Self {
-        let mut bytes = [0x5a; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut dice = Dice(Rng::from_seed(bytes));
+        let mut dice = Dice::new(seed, 0x5a);
         let mut on = |of: Kind| kind == of || (kind == Kind::Everything && dice.one_in(2));
         let faults = Faults {
             network: on(Kind::Network),
@@ -74,15 +72,22 @@ struct Faults {
     crashes: bool,
 }
 
-struct Dice(Rng);
+pub(super) struct Dice(pub(super) Rng);
 
 impl Dice {
-    fn one_in(&mut self, n: u64) -> bool {
+    /// Dice that fall otherwise for every seed, and for every `salt`.
+    pub(super) fn new(seed: u64, salt: u8) -> Self {
+        let mut bytes = [salt; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self(Rng::from_seed(bytes))
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.0.below(n) == 0
     }
 
     /// Evenly, both ends included.
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.0.below(high - low + 1)
     }
 
@@ -92,11 +97,11 @@ impl Dice {
         self.between(1 << bits, (2 << bits) - 1)
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.0.below(from.len() as u64) as usize].clone()
     }
 
-    fn millis(&mut self, low: u64, high: u64) -> Duration {
+    pub(super) fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
     }
 

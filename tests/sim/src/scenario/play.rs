@@ -85,7 +85,7 @@ pub fn fuzz(data: &[u8]) {
     assert!(outcome.violation.is_none(), "{:?}: {}", outcome.violation, outcome.report);
 }
 
-fn violation_of(panic: &(dyn core::any::Any + Send)) -> Violation {
+pub(super) fn violation_of(panic: &(dyn core::any::Any + Send)) -> Violation {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text");
     let first = text.lines().next().unwrap_or_default();
