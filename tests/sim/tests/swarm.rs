@@ -3,7 +3,7 @@
 use core::time::Duration;
 use gosh_dl_core::base::Instant;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
-use gosh_dl_core::engine::{Engine, EngineConfig, TorrentConfig};
+use gosh_dl_core::engine::{DownloadState, Engine, EngineConfig, TorrentConfig};
 use gosh_dl_sim::one_file::{OneFile, place};
 use gosh_dl_sim::{Content, CrashMode, NodeId, Station, World};
 
@@ -75,6 +75,22 @@ fn a_seed_does_next_to_nothing_until_somebody_comes() {
     assert!(world.station(seed).events.len() - events <= 30, "progress where there is none");
     let (leecher, _) = join(&mut world, 2, false, &[1]);
     file().assert_fetched(&mut world, leecher, Duration::from_secs(10));
+}
+
+#[test]
+fn piece_that_was_lost_while_seeding_comes_from_a_seed_that_keeps_no_other_seeds() {
+    let mut world = World::new(14);
+    join(&mut world, 1, true, &[]);
+    world.run_for(Duration::from_secs(1));
+    let other = join(&mut world, 2, false, &[1]);
+    let done = world.run_until(|world| world.has_completed(other.0), Duration::from_secs(60));
+    assert!(done, "{}", world.report());
+    world.run_for(Duration::from_secs(2));
+    world.act(other.0, |station: &mut Station, _| station.disk.change(World::DIR, "file", 3 << 16, b"lost"));
+    world.command(other.0, |engine: &mut Engine, now, token| engine.repair(now, other.1, token));
+    world.run_for(Duration::from_secs(300));
+    assert_same(&world, other.0);
+    assert_eq!(world.status_of(other).state, DownloadState::Seeding);
 }
 
 /// A block is more than a fiftieth of a second's worth, which is all that may be saved up: what it went beyond was

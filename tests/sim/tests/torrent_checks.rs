@@ -113,3 +113,14 @@ fn shutdown_answers_who_waits_for_a_check() {
         assert_eq!(world.state(id), state);
     }
 }
+
+#[test]
+fn check_is_no_new_beginning_of_seeding() {
+    let (mut world, id) = begin(DownloadOptions::new().seed_time(Duration::from_secs(10)));
+    world.run_for(Duration::from_secs(8));
+    let token = world.verify_begin(id);
+    world.run_for(Duration::from_secs(2));
+    assert_eq!((verdict(&world, token), world.state(id)), (Some(true), DownloadState::Seeding));
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.state(id), DownloadState::Completed);
+}

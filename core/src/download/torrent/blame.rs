@@ -81,7 +81,7 @@ impl Torrent {
             self.blame.exams.push_back(Exam { piece, senders: Some(senders), digests: Vec::new() });
             self.read_evidence(now);
         } else {
-            self.fetch_again(now, piece);
+            self.fetch_anew(now, piece);
         }
     }
 
@@ -148,18 +148,15 @@ impl Torrent {
         let digest = |number: u32| exam.digests.get(number as usize).copied();
         let blocks = senders.into_iter().filter_map(|(number, who)| Some((number, who, digest(number)?)));
         self.blame.evidence.keep(exam.piece, blocks);
-        self.fetch_again(now, exam.piece);
+        self.fetch_anew(now, exam.piece);
     }
 
-    fn fetch_again(&mut self, now: Instant, piece: PieceIndex) {
+    fn fetch_anew(&mut self, now: Instant, piece: PieceIndex) {
         let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) else { return };
         let guilty = picker.failed(piece);
-        self.blocks_freed = true;
+        self.fetch_what_is_missing(now);
         for culprit in guilty.into_iter().filter_map(|who| self.culprit(who)).collect::<Vec<_>>() {
             self.punish(now, culprit);
-        }
-        if self.phase == super::Phase::Finishing {
-            self.phase = super::Phase::Downloading;
         }
     }
 

@@ -165,17 +165,34 @@ impl Torrent {
                 self.touch_peer(peer);
             }
         }
-        self.blocks_freed = true;
-        self.recount_offers();
-        if matches!(self.phase, Phase::Finishing | Phase::Seeding) {
+        self.fetch_what_is_missing(now);
+    }
+
+    /// Something else is wanted than before, or less is here: it is fetched, also where all was here.
+    pub(super) fn fetch_what_is_missing(&mut self, now: Instant) {
+        let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
+        let whole = picker.is_some_and(Picker::is_complete);
+        if !whole && matches!(self.phase, Phase::Finishing | Phase::Seeding) {
             self.phase = Phase::Downloading;
+            self.super_seed = None;
+            let config = PeerConfig { upload_only: false, ..(*self.config).clone() };
+            self.configure(now, config);
+            self.join_swarm(now);
             self.meet_web_seeds(now);
         }
+        self.recount_offers();
+        self.blocks_freed = true;
+        self.tell_totals();
     }
 
     /// All that is wanted is verified, synced and has its name.
     fn on_finished(&mut self, now: Instant) {
         if self.stop.is_some() || self.plan.offline {
+            return;
+        }
+        self.outputs.push_back(Output::Durable);
+        if self.phase == Phase::Seeding {
+            // It was looked at again.
             return;
         }
         // BEP 3 and 21: the last byte of all, not of those that are wanted.
@@ -184,7 +201,6 @@ impl Torrent {
         let completed = all && self.downloaded > self.start.downloaded;
         self.phase = Phase::Seeding;
         self.seeding_since = Some(now);
-        self.outputs.push_back(Output::Durable);
         self.outputs.push_back(Output::Completed);
         self.tell_totals();
         if self.goal_is_met(now) {

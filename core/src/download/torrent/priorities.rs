@@ -1,9 +1,8 @@
 //! How much each file of a torrent is wanted, which may change while it runs.
 
-use super::picker::Priority;
+use super::picker::{Picker, Priority};
 use super::{Content, Phase, Torrent};
 use crate::base::Instant;
-use crate::proto::peer::PeerConfig;
 use crate::wire::torrent::Metainfo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,29 +50,13 @@ impl Torrent {
 
     /// More is wanted than is here, or no more than is here.
     fn on_other_wishes(&mut self, now: Instant) {
-        let whole = self
-            .content
-            .as_ref()
-            .and_then(|content| content.picker.as_ref())
-            .is_some_and(|picker| picker.is_complete());
-        match self.phase {
-            Phase::Connecting | Phase::Downloading if whole => {
-                self.phase = Phase::Finishing;
-                self.rest_seeds(now);
-            }
-            Phase::Finishing | Phase::Seeding if !whole => {
-                self.phase = Phase::Downloading;
-                self.super_seed = None;
-                let config = PeerConfig { upload_only: false, ..(*self.config).clone() };
-                self.configure(now, config);
-                self.join_swarm(now);
-                self.meet_web_seeds(now);
-            }
-            _ => {}
+        let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
+        let whole = picker.is_some_and(Picker::is_complete);
+        if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
+            self.phase = Phase::Finishing;
+            self.rest_seeds(now);
         }
-        self.recount_offers();
-        self.blocks_freed = true;
-        self.tell_totals();
+        self.fetch_what_is_missing(now);
     }
 }
 
