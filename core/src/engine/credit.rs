@@ -1,6 +1,6 @@
 //! How the engine lets links read, makes durable what arrived, and says how far downloads are.
 
-use super::entry::{EntryKey, Running};
+use super::entry::{Entry, EntryKey, Running};
 use super::event::DownloadEvent;
 use super::flow::{Held, Round, Share};
 use super::io::Output;
@@ -170,6 +170,25 @@ impl Engine {
         }
     }
 
+    /// Something happened to a download: what it has sent is in the store some time later.
+    pub(super) fn watch_totals(&mut self, now: Instant, key: EntryKey) {
+        if self.checkpoint.totals_at.is_none() && self.entries.get(key).is_some_and(Entry::has_new_totals) {
+            self.checkpoint.totals_at = Some(now + TOTALS_EVERY);
+        }
+    }
+
+    /// Tells the store what all torrents have sent, where that is more than it knows.
+    pub(super) fn save_totals(&mut self, now: Instant) {
+        self.checkpoint.totals_at = None;
+        let running: Vec<EntryKey> = self.queue.running().collect();
+        for key in running {
+            if self.entries.get(key).is_some_and(Entry::has_new_totals) {
+                self.save(now, key);
+                self.watch_totals(now, key);
+            }
+        }
+    }
+
     pub(super) fn write_note(&mut self) {
         let Some(boot_id) = self.boot_id else { return };
         let note = |key| {
@@ -208,5 +227,8 @@ impl Engine {
 
 /// How often progress is reported, per download; not of one that is seeded to nobody, where nothing happens.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// A kill takes no more of the totals than came in this time. All that have any are stored together, so that a thousand
+/// that are seeded for a time cost one commit.
+const TOTALS_EVERY: Duration = Duration::from_secs(120);
 /// How often what was written is noted for the case that this process is killed.
 pub(super) const NOTE_EVERY: Duration = Duration::from_millis(50);

@@ -221,6 +221,12 @@ impl Entry {
         }
     }
 
+    /// Whether it has sent more than the store knows, or received.
+    pub(super) fn has_new_totals(&self) -> bool {
+        let Kind::Torrent(kept) = &self.kind else { return false };
+        self.torrent().is_some_and(|torrent| torrent.has_new_totals(&kept.saved))
+    }
+
     pub(super) fn http(&self) -> Option<&HttpDownload> {
         match &self.running {
             Some(Running::Http(download)) => Some(download),

@@ -183,7 +183,7 @@ impl Engine {
 
     /// A running download came to its end, or to rest.
     pub(super) fn on_ended(&mut self, now: Instant, key: EntryKey, end: End) {
-        self.save(key);
+        self.save(now, key);
         let Some(entry) = self.entries.get_mut(key) else { return };
         if end == End::Skipped
             && let Some(saved) = entry.saved_mut()

@@ -118,6 +118,8 @@ pub(super) struct Checkpoint {
     pub(super) at: Option<Instant>,
     pub(super) began: Option<Instant>,
     pub(super) every: Duration,
+    /// When the store is told what was sent, and for how long, where nothing is to be made durable.
+    pub(super) totals_at: Option<Instant>,
 }
 
 impl Engine {
@@ -157,7 +159,7 @@ impl Engine {
             uploaders: VecDeque::new(),
             upload_bucket: TokenBucket::new(now, config.global_upload_limit),
             upload_at: None,
-            checkpoint: Checkpoint { at: None, began: None, every: CHECKPOINT_EVERY },
+            checkpoint: Checkpoint { at: None, began: None, every: CHECKPOINT_EVERY, totals_at: None },
             note_at: None,
             flow_at: None,
             notes: BTreeMap::new(),
@@ -215,6 +217,7 @@ impl Engine {
             self.deadlines.next(),
             self.progress_due.next(),
             self.checkpoint.at,
+            self.checkpoint.totals_at,
             self.note_at,
             self.flow_at,
             self.upload_at,

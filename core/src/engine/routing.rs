@@ -187,6 +187,9 @@ impl Engine {
         if due(self.checkpoint.at) {
             self.make_durable(now);
         }
+        if due(self.checkpoint.totals_at) {
+            self.save_totals(now);
+        }
         if due(self.note_at) {
             self.note_at = None;
             self.write_note();
@@ -363,6 +366,7 @@ impl Engine {
         }
         self.count_memory(key);
         self.note_uploader(key);
+        self.watch_totals(now, key);
         let Some(entry) = self.entries.get(key) else { return };
         let (state, deadline) = (entry.running_state(), entry.poll_timeout());
         self.deadlines.set(key, deadline);
@@ -385,16 +389,16 @@ impl Engine {
             }
             http::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Entry(key, tag), op),
             http::Output::Record => {
-                self.save(key);
+                self.save(now, key);
                 let run = self.entries.get(key).map_or(0, |entry| entry.run);
                 self.journal.then(Then::Recorded(key, run));
             }
             http::Output::Forgotten => {
                 self.readers.forget(key);
-                self.save(key);
+                self.save(now, key);
             }
             http::Output::Durable => {
-                self.save(key);
+                self.save(now, key);
                 self.end_checkpoint(now);
             }
             http::Output::Waiting { error, until } => {
@@ -409,11 +413,11 @@ impl Engine {
     }
 
     /// Takes over what the store must know of a running download.
-    pub(super) fn save(&mut self, key: EntryKey) {
+    pub(super) fn save(&mut self, now: Instant, key: EntryKey) {
         if let Some(entry) = self.entries.get_mut(key) {
             match (&mut entry.kind, &entry.running) {
                 (Kind::Http(saved), Some(Running::Http(download))) => **saved = download.saved(),
-                (Kind::Torrent(kept), Some(Running::Torrent(torrent))) => kept.saved = torrent.saved(),
+                (Kind::Torrent(kept), Some(Running::Torrent(torrent))) => kept.saved = torrent.saved(now),
                 _ => {}
             }
             self.journal.progress(key);

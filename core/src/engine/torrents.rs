@@ -277,12 +277,12 @@ impl Engine {
             }
             torrent::Output::Disk(tag, op) => self.emit_disk(DiskOwner::Torrent(key, tag), op),
             torrent::Output::Record => {
-                self.save(key);
+                self.save(now, key);
                 let run = self.entries.get(key).map_or(0, |entry| entry.run);
                 self.journal.then(Then::Recorded(key, run));
             }
             torrent::Output::Durable => {
-                self.save(key);
+                self.save(now, key);
                 self.end_checkpoint(now);
             }
             torrent::Output::Metainfo => self.on_metainfo(now, key),

@@ -71,7 +71,7 @@ impl Entry {
         let mut status = self.status(now, config);
         if let Kind::Torrent(torrent) = &self.kind {
             let files = torrent.metainfo.as_ref().map_or(0, |metainfo| metainfo.files().len());
-            status.torrent_info = torrent_info(torrent, self.torrent(), &self.file_priorities(files));
+            status.torrent_info = torrent_info(now, torrent, self.torrent(), &self.file_priorities(files));
         }
         status.peers = self.torrent().map(|torrent| peers(now, torrent));
         status
@@ -168,12 +168,13 @@ fn count(number: usize) -> u32 {
 }
 
 fn torrent_info(
+    now: Instant,
     entry: &TorrentEntry,
     running: Option<&Torrent>,
     priorities: &[FilePriority],
 ) -> Option<TorrentStatusInfo> {
     let metainfo = entry.metainfo.as_ref()?;
-    let saved = running.map(Torrent::saved);
+    let saved = running.map(|torrent| torrent.saved(now));
     let saved = saved.as_ref().unwrap_or(&entry.saved);
     let folder = (!metainfo.is_single_file()).then_some(metainfo.name());
     let file = |file: crate::wire::torrent::TorrentFile<'_>| TorrentFile {

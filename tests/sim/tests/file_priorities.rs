@@ -109,6 +109,18 @@ fn seeding_torrent_goes_on_when_more_is_wanted_and_back_to_seeding() {
 }
 
 #[test]
+fn seeding_time_goes_on_from_what_it_was_before_more_was_wanted() {
+    let options =
+        DownloadOptions::new().selected_files(vec![0]).seed_ratio(1e9).seed_time(Duration::from_secs(100));
+    let (mut world, id) = begin(options);
+    world.run_for(Duration::from_secs(70));
+    world.set_file_priorities(id, &[(1, FilePriority::High)]).expect("it is taken");
+    world.run_for(Duration::from_secs(45));
+    assert_eq!(world.state(id), DownloadState::Completed, "{}", world.report());
+    assert_eq!(file(&world, 1), Some(bytes(1)));
+}
+
+#[test]
 fn file_that_is_not_there_and_download_that_is_no_torrent_are_refused() {
     let (mut world, id) = begin(DownloadOptions::new());
     let refused = world.set_file_priorities(id, &[(0, FilePriority::High), (3, FilePriority::High)]);

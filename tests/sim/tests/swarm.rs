@@ -113,6 +113,24 @@ fn an_upload_limit_is_kept_where_one_block_is_more_than_may_be_saved_up() {
     }
 }
 
+/// What was sent is in the store a few minutes later, with nothing to make durable and nobody who pauses.
+#[test]
+fn what_was_sent_outlives_a_kill() {
+    let mut world = World::new(15);
+    let seed = join(&mut world, 1, true, &[]);
+    world.run_for(Duration::from_secs(1));
+    let (leecher, _) = join(&mut world, 2, false, &[1]);
+    let done = world.run_until(|world| world.has_completed(leecher), Duration::from_secs(60));
+    assert!(done, "{}", world.report());
+    world.run_for(Duration::from_secs(150));
+    let uploaded = |world: &mut World| world.status_of(seed).torrent_info.expect("it is a torrent").uploaded;
+    let before = uploaded(&mut world);
+    assert!(before >= LEN as u64);
+    world.crash_station(seed.0, CrashMode::Kill);
+    world.restart_station(seed.0);
+    assert_eq!(uploaded(&mut world), before);
+}
+
 #[test]
 fn all_torrents_together_keep_to_the_limit_of_connections() {
     let mut world = World::new(8);

@@ -4,7 +4,7 @@ use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions};
 use gosh_dl_core::engine::{Answer, DownloadState, EngineError, Token};
 use gosh_dl_sim::one_file::OneFile;
-use gosh_dl_sim::{Content, Latency, OpClass, World};
+use gosh_dl_sim::{Content, CrashMode, Latency, OpClass, World};
 
 const LEN: u64 = 2_000_000;
 const PIECE: u32 = 64 << 10;
@@ -122,5 +122,22 @@ fn check_is_no_new_beginning_of_seeding() {
     world.run_for(Duration::from_secs(2));
     assert_eq!((verdict(&world, token), world.state(id)), (Some(true), DownloadState::Seeding));
     world.run_for(Duration::from_secs(2));
+    assert_eq!(world.state(id), DownloadState::Completed);
+}
+
+#[test]
+fn time_of_seeding_outlives_kills_though_nothing_else_happens() {
+    let (mut world, id) = begin(DownloadOptions::new().seed_time(Duration::from_secs(3600)));
+    for _ in 0..3 {
+        world.run_for(Duration::from_secs(1000));
+        let steps = world.steps();
+        world.run_for(Duration::from_secs(100));
+        assert!(world.steps() - steps < 10, "{} steps", world.steps() - steps);
+        world.crash(CrashMode::Kill);
+        world.restart();
+    }
+    world.run_for(Duration::from_secs(250));
+    assert_eq!(world.state(id), DownloadState::Seeding, "not longer than it was");
+    world.run_for(Duration::from_secs(3 * 150));
     assert_eq!(world.state(id), DownloadState::Completed);
 }

@@ -174,6 +174,8 @@ impl Torrent {
         let whole = picker.is_some_and(Picker::is_complete);
         if !whole && matches!(self.phase, Phase::Finishing | Phase::Seeding) {
             self.phase = Phase::Downloading;
+            self.start.seeded = self.seeded(now);
+            self.seeding_since = None;
             self.super_seed = None;
             let config = PeerConfig { upload_only: false, ..(*self.config).clone() };
             self.configure(now, config);

@@ -150,8 +150,15 @@ impl Torrent {
         self.announcer.trackers()
     }
 
+    /// Whether the totals that the store has, as in `stored`, are not those of now. Time of seeding counts where seeding
+    /// ends by it.
+    pub fn has_new_totals(&self, stored: &TorrentSaved) -> bool {
+        let is_timed = self.goal.time.is_some() && self.seeding_since.is_some();
+        is_timed || (self.downloaded, self.uploaded) != (stored.downloaded, stored.uploaded)
+    }
+
     /// What the store keeps of it.
-    pub fn saved(&self) -> TorrentSaved {
+    pub fn saved(&self, now: Instant) -> TorrentSaved {
         let files = self.content.as_ref().map(|content| &content.files);
         TorrentSaved {
             files: files.map(|files| files.saved().clone()).or_else(|| self.start.files.clone()),
@@ -159,7 +166,7 @@ impl Torrent {
             completed: self.completed(),
             downloaded: self.downloaded,
             uploaded: self.uploaded,
-            seeded: self.start.seeded,
+            seeded: self.seeded(now),
         }
     }
 

@@ -467,7 +467,7 @@ impl World {
     pub(super) fn check(&self) {
         assert!(self.lines.len() <= MAX_LINES + 1);
         assert!(self.torrent.backlog() <= MAX_BACKLOG, "{} bytes wait for the disk", self.torrent.backlog());
-        let saved = self.torrent.saved();
+        let saved = self.torrent.saved(self.now);
         assert!(saved.downloaded <= self.given, "{} of {}", saved.downloaded, self.given);
         let Some(have) = self.torrent.have().filter(|_| !self.ended && !self.vanishing) else { return };
         have.ones().for_each(|index| self.check_right(index));
