@@ -39,15 +39,15 @@ impl Engine {
         entry.options.file_priorities = all.into_iter().collect();
         if let Some(torrent) = entry.torrent_mut() {
             torrent.set_file_priorities(now, &by_number(priorities));
-            if !torrent.is_whole() {
-                entry.completed_at = None;
-            }
             self.touch(key);
-        } else if entry.state == DownloadState::Completed && entry.intent.is_none() && !self.is_enough(key) {
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.completed_at = None;
+        } else {
+            let is_complete = entry.state == DownloadState::Completed && entry.intent.is_none();
+            if !self.is_enough(key) {
+                self.lose_completion(key);
+                if is_complete {
+                    self.requeue(key, Vec::new());
+                }
             }
-            self.requeue(key, Vec::new());
         }
         self.journal.download(key);
         self.settle(now);

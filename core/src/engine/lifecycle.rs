@@ -320,7 +320,7 @@ impl Engine {
             if let Some(saved) = entry.saved_mut() {
                 saved.part = Some(part);
             }
-            entry.completed_at = None;
+            self.lose_completion(key);
             self.journal.progress(key);
             self.requeue(key, Vec::new());
         }

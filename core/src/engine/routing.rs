@@ -373,13 +373,25 @@ impl Engine {
         match &state {
             Some(DownloadState::Finishing) => self.queue.finish(key),
             Some(DownloadState::Seeding) => self.queue.seed(key),
-            Some(_) => self.queue.unfinish(key),
-            None => {}
+            // What there is of it is not known yet.
+            Some(DownloadState::Checking) | None => {}
+            Some(_) => {
+                self.queue.unfinish(key);
+                self.lose_completion(key);
+            }
         }
         if let Some(state) = state {
             self.set_state(key, state);
         }
         self.route_waiting(now, key);
+    }
+
+    /// Something is missing of a download, perhaps again: it will be complete another time.
+    pub(super) fn lose_completion(&mut self, key: EntryKey) {
+        let entry = self.entries.get_mut(key);
+        if entry.is_some_and(|entry| entry.completed_at.take().is_some()) {
+            self.journal.download(key);
+        }
     }
 
     fn on_http(&mut self, now: Instant, key: EntryKey, output: http::Output) {

@@ -346,8 +346,14 @@ impl Engine {
             bad => format!("{bad} pieces are missing or wrong"),
         };
         if torrent.is_offline() {
-            entry.intent = Some(Intent::Checked { was, again: repair && bad > 0 });
+            let again = repair && bad > 0;
+            // What is complete and not to be repaired stays what it was said to be.
+            let is_incomplete = again || (bad > 0 && was != DownloadState::Completed);
+            entry.intent = Some(Intent::Checked { was, again });
             torrent.stop(now);
+            if is_incomplete {
+                self.lose_completion(key);
+            }
             self.touch(key);
         }
         let report = VerifyReport { valid: bad == 0, bad_ranges, detail };
@@ -369,9 +375,6 @@ impl Engine {
     pub(super) fn end_torrent_check(&mut self, key: EntryKey, was: DownloadState, again: bool) {
         self.set_state(key, was);
         if again {
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.completed_at = None;
-            }
             self.requeue(key, Vec::new());
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use core::time::Duration;
 use gosh_dl_core::download::{DownloadId, DownloadOptions, FilePriority};
-use gosh_dl_core::engine::{DownloadState, EngineError};
+use gosh_dl_core::engine::{DownloadEvent, DownloadState, EngineError};
 use gosh_dl_core::wire::torrent::create::{NewFile, NewTorrent};
 use gosh_dl_sim::{Content, CrashMode, Resource, World};
 use sha1::{Digest as _, Sha1};
@@ -118,6 +118,42 @@ fn seeding_time_goes_on_from_what_it_was_before_more_was_wanted() {
     world.run_for(Duration::from_secs(45));
     assert_eq!(world.state(id), DownloadState::Completed, "{}", world.report());
     assert_eq!(file(&world, 1), Some(bytes(1)));
+}
+
+/// How often it was said that all that is wanted is there.
+fn times_completed(world: &World) -> usize {
+    world.events.iter().filter(|(_, event)| matches!(event, DownloadEvent::Completed { .. })).count()
+}
+
+#[test]
+fn what_is_whole_again_is_said_to_be_so_again() {
+    let (mut world, id) = begin(DownloadOptions::new().selected_files(vec![0, 1]).seed_ratio(0.0));
+    world.run_for(Duration::from_secs(10));
+    assert_eq!((world.state(id), times_completed(&world)), (DownloadState::Seeding, 1));
+    // It was looked at, and is whole.
+    world.verify(id).expect("it can be looked at");
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(times_completed(&world), 1);
+    // A piece is lost.
+    world.disk.change(format!("{}/album", World::DIR), "a", 5 * PIECE as u64, b"lost");
+    assert!(!world.repair(id).expect("it can be looked at").valid);
+    world.run_for(Duration::from_secs(10));
+    assert_eq!((world.state(id), times_completed(&world)), (DownloadState::Seeding, 2));
+    // More is wanted of it while it is paused: it is not whole then, and cannot be moved.
+    let pause = world.pause(id);
+    assert!(world.wait_reply(pause).is_ok());
+    world.set_file_priorities(id, &[(2, FilePriority::Normal)]).expect("it is taken");
+    let moved = world.move_to(id, "/elsewhere");
+    assert!(matches!(world.wait_reply(moved), Err(EngineError::InvalidState { .. })));
+    let resume = world.resume(id);
+    assert!(world.wait_reply(resume).is_ok());
+    world.run_for(Duration::from_secs(10));
+    assert_eq!((world.state(id), times_completed(&world)), (DownloadState::Seeding, 3));
+    // A restart is nothing new.
+    world.crash(CrashMode::Kill);
+    world.restart();
+    world.run_for(Duration::from_secs(10));
+    assert_eq!((world.state(id), times_completed(&world)), (DownloadState::Seeding, 3));
 }
 
 #[test]

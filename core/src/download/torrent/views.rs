@@ -62,11 +62,6 @@ impl Torrent {
         self.content.as_ref().map(|content| content.files.have())
     }
 
-    /// Whether all that is wanted is here, as far as is known.
-    pub fn is_whole(&self) -> bool {
-        matches!(self.phase, Phase::Finishing | Phase::Seeding)
-    }
-
     /// Whether only its files are looked at.
     pub fn is_offline(&self) -> bool {
         self.plan.offline
