@@ -21,7 +21,7 @@ pub struct EngineConfig {
     /// Where downloads go that name no directory. Default: the current directory.
     pub download_dir: PathBuf,
     /// How many downloads fetch at once; 1 or more. One that has everything and only waits for disk and store holds no
-    /// slot. Default 5.
+    /// slot, and neither does a torrent that is seeded: of these there may be any number. Default 5.
     pub max_concurrent_downloads: usize,
     /// How many connections one download may use; 1 to 256. Default 16.
     pub max_connections_per_download: usize,

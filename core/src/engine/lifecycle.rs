@@ -92,12 +92,12 @@ impl Engine {
     /// Puts a download that is at rest into the queue.
     pub(super) fn requeue(&mut self, key: EntryKey, replies: Vec<Token>) {
         let Some(entry) = self.entries.get(key) else { return };
-        let (id, priority, is_moving) = (entry.id, entry.options.priority, entry.moving.is_some());
+        let (id, is_moving) = (entry.id, entry.moving.is_some());
         let is_at_rest = entry.running.is_none();
         self.set_state(key, DownloadState::Queued);
         self.outputs.push_back(Output::Event(DownloadEvent::Resumed { id }));
         if !is_moving {
-            self.queue.push(key, priority);
+            self.enqueue(key);
         } else if is_at_rest {
             // What could not be moved and not be left either comes first.
             self.begin_move(key, None);
@@ -105,6 +105,17 @@ impl Engine {
         self.journal.download(key);
         for reply in replies {
             self.journal.then(Then::Reply(reply));
+        }
+    }
+
+    /// Lets a download start when it is its turn: at once where it is whole and only to be seeded.
+    pub(super) fn enqueue(&mut self, key: EntryKey) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let priority = entry.options.priority;
+        if entry.completed_at.is_some() {
+            self.queue.push_whole(key, priority);
+        } else {
+            self.queue.push(key, priority);
         }
     }
 

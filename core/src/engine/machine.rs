@@ -446,7 +446,7 @@ impl Engine {
             }
         };
         let queued = state == DownloadState::Queued;
-        let (priority, is_moving) = (record.options.priority, record.moving.is_some());
+        let is_moving = record.moving.is_some();
         let key = self.entries.insert(Entry {
             id,
             url: record.url.into(),
@@ -479,7 +479,7 @@ impl Engine {
         if is_moving {
             self.begin_move(key, None);
         } else if queued {
-            self.queue.push(key, priority);
+            self.enqueue(key);
         }
         key
     }

@@ -178,7 +178,7 @@ impl Engine {
     fn go_on_after_move(&mut self, key: EntryKey) {
         let Some(entry) = self.entries.get(key) else { return };
         if entry.state == DownloadState::Queued {
-            self.queue.push(key, entry.options.priority);
+            self.enqueue(key);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Policy: which download runs next. Higher priority first, then first come, first served; nothing is pre-empted.
+//! Policy: which download runs next. Higher priority first, then first come, first served; nothing is pre-empted. Torrents
+//! that are whole take nobody's slot: they only look at their files, few at a time, and are seeded.
 
 use crate::download::DownloadPriority;
 use core::cmp::Reverse;
@@ -8,8 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) struct Queue<K> {
     waiting: BTreeSet<(Reverse<DownloadPriority>, u64, K)>,
+    /// Torrents that are whole and wait for no slot.
+    whole: BTreeSet<(Reverse<DownloadPriority>, u64, K)>,
     places: BTreeMap<K, (Reverse<DownloadPriority>, u64)>,
     running: BTreeSet<K>,
+    /// Those of the whole that look at their files: they hold no slot.
+    starting: BTreeSet<K>,
     /// Those that only wait for disk and store: they hold no slot.
     finishing: BTreeSet<K>,
     /// Torrents that are whole and serve others: they hold no slot.
@@ -22,8 +27,10 @@ impl<K: Copy + Ord> Queue<K> {
     pub(crate) fn new(max_running: usize) -> Self {
         Self {
             waiting: BTreeSet::new(),
+            whole: BTreeSet::new(),
             places: BTreeMap::new(),
             running: BTreeSet::new(),
+            starting: BTreeSet::new(),
             finishing: BTreeSet::new(),
             seeding: BTreeSet::new(),
             max_running,
@@ -33,40 +40,59 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// Puts a download behind all others of its priority.
     pub(crate) fn push(&mut self, key: K, priority: DownloadPriority) {
+        let (priority, age) = self.place(key, priority);
+        self.waiting.insert((priority, age, key));
+    }
+
+    /// Puts a torrent that is whole behind all others of its priority that are.
+    pub(crate) fn push_whole(&mut self, key: K, priority: DownloadPriority) {
+        let (priority, age) = self.place(key, priority);
+        self.whole.insert((priority, age, key));
+    }
+
+    fn place(&mut self, key: K, priority: DownloadPriority) -> (Reverse<DownloadPriority>, u64) {
         self.remove(key);
         let place = (Reverse(priority), self.next);
         self.next += 1;
-        self.waiting.insert((place.0, place.1, key));
         self.places.insert(key, place);
+        place
     }
 
     /// Changes the priority of a waiting download; it keeps its age.
     pub(crate) fn set_priority(&mut self, key: K, priority: DownloadPriority) {
-        if let Some(place) = self.places.get_mut(&key) {
-            self.waiting.remove(&(place.0, place.1, key));
-            place.0 = Reverse(priority);
-            self.waiting.insert((place.0, place.1, key));
+        let Some(place) = self.places.get_mut(&key) else { return };
+        for queue in [&mut self.waiting, &mut self.whole] {
+            if queue.remove(&(place.0, place.1, key)) {
+                queue.insert((Reverse(priority), place.1, key));
+            }
         }
+        place.0 = Reverse(priority);
     }
 
     /// Takes a download out of the queue, or its slot from it.
     pub(crate) fn remove(&mut self, key: K) {
         self.running.remove(&key);
+        self.starting.remove(&key);
         self.finishing.remove(&key);
         self.seeding.remove(&key);
         if let Some((priority, age)) = self.places.remove(&key) {
             self.waiting.remove(&(priority, age, key));
+            self.whole.remove(&(priority, age, key));
         }
     }
 
-    /// Gives a free slot to the next download.
+    /// The next download that may start: one that is whole, or one that gets a free slot.
     pub(crate) fn pop(&mut self) -> Option<K> {
-        if self.running.len() >= self.max_running {
+        let (queue, started) = if self.starting.len() < MAX_STARTING && !self.whole.is_empty() {
+            (&mut self.whole, &mut self.starting)
+        } else if self.running.len() < self.max_running {
+            (&mut self.waiting, &mut self.running)
+        } else {
             return None;
-        }
-        let (_, _, key) = self.waiting.pop_first()?;
+        };
+        let (_, _, key) = queue.pop_first()?;
         self.places.remove(&key);
-        self.running.insert(key);
+        started.insert(key);
         Some(key)
     }
 
@@ -80,14 +106,14 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// A torrent is whole and serves others: its slot is free for the next.
     pub(crate) fn seed(&mut self, key: K) {
-        if self.running.remove(&key) || self.finishing.remove(&key) {
+        if self.running.remove(&key) || self.starting.remove(&key) || self.finishing.remove(&key) {
             self.seeding.insert(key);
         }
     }
 
-    /// A download that was about to finish, or had, fetches again.
+    /// A download that was about to finish, or had, fetches again: it holds a slot, also where none is free.
     pub(crate) fn unfinish(&mut self, key: K) {
-        if self.finishing.remove(&key) || self.seeding.remove(&key) {
+        if self.finishing.remove(&key) || self.seeding.remove(&key) || self.starting.remove(&key) {
             self.running.insert(key);
         }
     }
@@ -98,20 +124,22 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// Those that run, with a slot or without.
     pub(crate) fn running(&self) -> impl Iterator<Item = K> + '_ {
-        self.running.iter().chain(&self.finishing).chain(&self.seeding).copied()
+        self.running.iter().chain(&self.starting).chain(&self.finishing).chain(&self.seeding).copied()
     }
 
     pub(crate) fn running_count(&self) -> usize {
-        self.running.len() + self.finishing.len() + self.seeding.len()
+        self.running.len() + self.starting.len() + self.finishing.len() + self.seeding.len()
     }
 
     pub(crate) fn waiting_count(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.whole.len()
     }
 }
 
 /// Each of these holds a file open; the descriptors of a process are few.
 const MAX_FINISHING: usize = 128;
+/// As many keep every disk busy; each holds files and folders open while it looks at them.
+const MAX_STARTING: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +181,27 @@ mod tests {
         queue.remove(1);
         assert_eq!(queue.pop(), Some(2));
         assert_eq!((queue.running_count(), queue.waiting_count()), (1, 0));
+    }
+
+    #[test]
+    fn whole_torrents_hold_no_slot_and_start_few_at_a_time() {
+        let mut queue = Queue::new(1);
+        (0..2).for_each(|key| queue.push(key, Critical));
+        let all = MAX_STARTING as i32 + 1;
+        (10..10 + all).for_each(|key| queue.push_whole(key, Low));
+        queue.set_priority(20, High);
+        let started: Vec<i32> = std::iter::from_fn(|| queue.pop()).collect();
+        let whole = std::iter::once(20).chain((10..10 + all).filter(|key| *key != 20));
+        assert_eq!(started, whole.take(MAX_STARTING).chain([0]).collect::<Vec<_>>());
+        assert_eq!((queue.waiting_count(), queue.running_count()), (2, MAX_STARTING + 1));
+        queue.seed(11);
+        assert_eq!((queue.pop(), queue.pop()), (Some(10 + all - 1), None));
+        // What turns out to lack something holds a slot beyond the limit.
+        queue.unfinish(12);
+        queue.remove(0);
+        assert_eq!(queue.pop(), None);
+        queue.remove(12);
+        assert_eq!(queue.pop(), Some(1));
     }
 
     #[derive(Clone, Debug)]
