@@ -141,3 +141,25 @@ fn time_of_seeding_outlives_kills_though_nothing_else_happens() {
     world.run_for(Duration::from_secs(3 * 150));
     assert_eq!(world.state(id), DownloadState::Completed);
 }
+
+#[test]
+fn check_at_rest_changes_nothing_on_the_disk() {
+    let (mut world, id) = begin(DownloadOptions::new().seed_ratio(0.0));
+    world.run_for(Duration::from_secs(3));
+    let pause = world.pause(id);
+    assert_eq!(world.wait_reply(pause), Ok(Answer::Done));
+    world.disk.change(World::DIR, "file", LEN, b"more than it should have");
+    let before = world.file("file");
+    world.disk.read_only = true;
+    let report = world.verify(id).expect("looking is no change");
+    world.run_for(Duration::from_secs(1));
+    assert!(report.valid, "{report:?}");
+    assert_eq!((world.file("file") == before, world.state(id)), (true, DownloadState::Paused));
+    // What somebody else put in its place is only looked at, too.
+    world.disk.read_only = false;
+    world.disk.put(World::DIR, "file", b"another file");
+    assert!(!world.verify(id).expect("it is not what it should be").valid);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.state(id), DownloadState::Paused);
+    assert_eq!(world.file("file").as_deref(), Some(&b"another file"[..]));
+}

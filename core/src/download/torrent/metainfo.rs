@@ -20,7 +20,9 @@ impl Torrent {
             metainfo: Arc::clone(&metainfo),
             layout,
             unwanted: self.plan.unwanted(&metainfo),
-            overwrite: self.plan.overwrite,
+            // Whatever is there is looked at.
+            overwrite: self.plan.overwrite || self.plan.offline,
+            look_only: self.plan.offline,
         };
         let files = TorrentFiles::new(plan, self.start.files.take(), self.keys);
         self.phase = Phase::Checking;

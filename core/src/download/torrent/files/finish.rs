@@ -58,7 +58,7 @@ impl TorrentFiles {
     }
 
     pub(super) fn pump_finishing(&mut self) {
-        if self.phase != Phase::Ready {
+        if self.phase != Phase::Ready || self.plan.look_only {
             return;
         }
         while self.finishing.len() < FINISHING_AT_ONCE {

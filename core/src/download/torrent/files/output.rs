@@ -27,6 +27,8 @@ pub struct FilesPlan {
     /// Whether files that stand under the torrent's names, are not ours, and have no right piece in them may be
     /// written over. Otherwise they are [`DownloadError::Exists`].
     pub overwrite: bool,
+    /// Whether files are only looked at: none is made, cut or renamed, and [`Output::Finished`] does not come.
+    pub look_only: bool,
 }
 
 /// Names an operation of the files of a torrent; each is used once.

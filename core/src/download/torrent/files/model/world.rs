@@ -69,6 +69,7 @@ impl ModelTorrent {
             layout: Arc::clone(&self.layout),
             unwanted: BTreeSet::new(),
             overwrite: false,
+            look_only: false,
         }
     }
 
