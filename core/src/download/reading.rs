@@ -167,6 +167,17 @@ impl Reading {
         self.open.values_mut().filter_map(ends).collect()
     }
 
+    /// Those who wait for a place in the whole of which `never` says that it does not come.
+    pub fn give_up(&mut self, never: impl Fn(u64) -> bool) -> Vec<ReadDone> {
+        let readers = &self.readers;
+        let ends = |open: &mut Open| {
+            let at = readers.position(open.key)?;
+            let wish = open.wish.take_if(|wish| !wish.begun && never(at))?;
+            Some(wish.end(Err(ReadError::Missing)))
+        };
+        self.open.values_mut().filter_map(ends).collect()
+    }
+
     /// Whether a read of that number is under way here.
     pub fn awaits(&self, token: u64) -> bool {
         self.under_way.contains_key(&token)
@@ -261,6 +272,18 @@ mod tests {
         assert_eq!(ended.iter().map(|done| done.reply).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(ended.iter().all(|done| done.result == Ok(Bytes::new())));
         assert_eq!(reading.due(|_| 50, || 0), [Due { token: 0, at: 199, len: 1 }]);
+    }
+
+    #[test]
+    fn who_waits_for_what_does_not_come_is_told_and_may_ask_again() {
+        let (mut reading, now) = (Reading::default(), Instant::ZERO);
+        for (reader, offset) in [(1, 10), (2, 50), (3, 60)] {
+            reading.want(now, request(reader, offset, 5), 0..100, reader).expect("they fit");
+        }
+        assert_eq!(reading.due(|at| if at == 60 { 9 } else { 0 }, || 4).len(), 1);
+        let missing = ReadDone { request: request(2, 50, 5), reply: 2, result: Err(ReadError::Missing) };
+        assert_eq!(reading.give_up(|at| at >= 50), [missing]);
+        assert_eq!(reading.want(now, request(2, 50, 5), 0..100, 5), Ok(None));
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl Engine {
     /// Reads bytes of a file of a download, or waits until they are there, and has them fetched first while it runs;
     /// replies with [`Answer::Data`]: at least one byte, unless none was asked for or the file ends there. At most 256
     /// KiB come at once. The bytes of a torrent are verified, those of a download over HTTP are as they came. One that is
-    /// paused is waited for until it goes on; one that failed is an error.
+    /// paused is waited for until it goes on; one that failed is an error, and so is what was not wanted of a torrent once
+    /// all that is wanted is there.
     pub fn read(&mut self, now: Instant, id: DownloadId, request: ReadRequest, reply: Token) {
         if let Some(key) = self.entry_or_reply(id, reply) {
             self.route_read(now, key, request, reply);

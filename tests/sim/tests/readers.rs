@@ -162,20 +162,29 @@ fn paused_torrent_gives_what_it_has_and_a_complete_one_everything() {
 
 #[test]
 fn what_was_not_asked_for_of_a_complete_torrent_is_not_waited_for() {
-    let mut world = World::new(1);
-    let urls = NAMES.map(|name| format!("{SEED}album/{name}"));
-    for (number, url) in urls.iter().enumerate() {
-        world.serve(url, Resource::new(content(number)));
+    for seeds in [false, true] {
+        let mut world = World::new(1);
+        let urls = NAMES.map(|name| format!("{SEED}album/{name}"));
+        for (number, url) in urls.iter().enumerate() {
+            world.serve(url, Resource::new(content(number)));
+        }
+        let options = DownloadOptions::new().selected_files(vec![0]);
+        let options = if seeds { options.seed_ratio(0.0) } else { options.seed_time(Duration::ZERO) };
+        let id = world.add_torrent(torrent(), &urls.each_ref().map(String::as_str), options);
+        // It is waited for while something is fetched, and not when that has ended.
+        let early = world.read_begin(id, request(3, 1, FILE / 2));
+        world.run_for(Duration::from_secs(60));
+        let state = if seeds { DownloadState::Seeding } else { DownloadState::Completed };
+        assert_eq!(world.state(id), state, "{}", world.report());
+        let token = world.read_begin(id, request(1, 0, 5));
+        time_to(&mut world, token, 0, 5);
+        let late = world.read_begin(id, request(2, 1, PIECE as u64));
+        world.run_for(Duration::from_secs(1));
+        assert!(
+            matches!(world.reply(late), Some(Err(EngineError::InvalidState { .. }))),
+            "{:?}",
+            world.reply(late)
+        );
+        assert!(world.reply(early).is_some());
     }
-    let options = DownloadOptions::new().seed_time(Duration::ZERO).selected_files(vec![0]);
-    let id = world.add_torrent(torrent(), &urls.each_ref().map(String::as_str), options);
-    assert_eq!(world.wait_done(id), DownloadState::Completed, "{}", world.report());
-    let token = world.read_begin(id, request(1, 0, 5));
-    time_to(&mut world, token, 0, 5);
-    let token = world.read_begin(id, request(2, 1, PIECE as u64));
-    assert!(
-        matches!(world.wait_reply(token), Err(EngineError::InvalidState { .. })),
-        "{:?}",
-        world.reply(token)
-    );
 }

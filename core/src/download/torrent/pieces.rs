@@ -98,7 +98,7 @@ impl Torrent {
         }
         self.tell_early_peers(now);
         if whole {
-            self.phase = Phase::Finishing;
+            self.finish(now);
         } else {
             self.phase = Phase::Connecting;
             self.recount_offers();
@@ -135,11 +135,10 @@ impl Torrent {
         }
         self.compare_blocks(now, piece);
         self.tell_have(piece);
-        self.serve_readers(now);
         if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
-            self.phase = Phase::Finishing;
-            self.rest_seeds(now);
-            self.tell_totals();
+            self.finish(now);
+        } else {
+            self.serve_readers(now);
         }
     }
 
@@ -152,6 +151,14 @@ impl Torrent {
                 self.touch_peer(peer);
             }
         }
+    }
+
+    /// All that is wanted is here.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.phase = Phase::Finishing;
+        self.rest_seeds(now);
+        self.tell_totals();
+        self.serve_readers(now);
     }
 
     /// A piece that was here is not any more.

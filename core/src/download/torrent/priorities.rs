@@ -53,8 +53,7 @@ impl Torrent {
         let picker = self.content.as_ref().and_then(|content| content.picker.as_ref());
         let whole = picker.is_some_and(Picker::is_complete);
         if whole && matches!(self.phase, Phase::Connecting | Phase::Downloading) {
-            self.phase = Phase::Finishing;
-            self.rest_seeds(now);
+            self.finish(now);
         }
         self.fetch_what_is_missing(now);
     }

@@ -1,7 +1,7 @@
 //! Reading the files of a torrent while they are fetched: what readers wait for comes first, and nothing unverified.
 
 use super::picker::PieceState;
-use super::{Content, Output, Torrent};
+use super::{Content, Output, Phase, Torrent};
 use crate::base::disk::DiskError;
 use crate::base::{Block, Instant, PieceIndex};
 use crate::download::reading::{Due, ReadDone, ReadError, ReadRequest};
@@ -87,6 +87,11 @@ impl Torrent {
         let there = |at: u64| piece_at(at).filter(|piece| have.has(*piece));
         let ready = |at: u64| there(at).map_or(0, |piece| grid.piece_range(piece).end - at);
         let due = self.reading.due(ready, || self.reads.token());
+        if matches!(self.phase, Phase::Finishing | Phase::Seeding) {
+            // Nothing more is fetched.
+            let missing = self.reading.give_up(|at| piece_at(at).is_some_and(|piece| !have.has(piece)));
+            self.outputs.extend(missing.into_iter().map(Output::ReadDone));
+        }
         for Due { token, at, len } in due {
             let Some(piece) = piece_at(at) else { continue };
             let Ok(begin) = u32::try_from(at - grid.piece_range(piece).start) else { continue };
