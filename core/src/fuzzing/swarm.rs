@@ -343,49 +343,46 @@ enum Fetch {
     GiveRight(u8, u8),
     Lost(u8),
     Later(u16),
+    Refused(u8),
 }
 
 /// A part counts only from whom it was asked, at its length; the whole has the length that was said, and a peer that was
 /// alone is known by its work.
 pub fn metadata_fetch(data: &[u8]) {
     let (mut fetch, mut now) = (MetadataFetch::new(), Instant::from_nanos(1));
-    let mut asked: BTreeSet<(u8, u32)> = BTreeSet::new();
-    let (mut size, mut may_change) = (None, false);
+    let mut asked: BTreeSet<(u8, u32, usize)> = BTreeSet::new();
     each(data, |step: Fetch| {
         let (peer, part, len) = match step {
             Fetch::Ask(peer, said) => {
-                let said = 1 + u32::from(said % 3) * 20_000;
+                let said = 1 + u32::from(said % 6) * 10_000;
                 if let Some(part) = fetch.next(now, peer, said) {
                     assert!(part * METADATA_PIECE_LEN < said);
-                    assert!(may_change || size.is_none_or(|size| size == said));
-                    (size, may_change) = (Some(said), false);
-                    asked.insert((peer, part));
+                    asked.insert((peer, part, said as usize));
                 }
-                return;
+                return assert!(
+                    fetch.poll_timeout().is_none_or(|at| at > now),
+                    "it would be due at once again"
+                );
             }
             Fetch::Give(peer, part, len) => (peer, u32::from(part % 4), usize::from(len)),
             Fetch::GiveRight(peer, part) => {
-                let (part, whole) = (u32::from(part % 4), size.unwrap_or(0));
-                (peer, part, whole.saturating_sub(part * METADATA_PIECE_LEN).min(METADATA_PIECE_LEN) as usize)
+                let (part, piece) = (u32::from(part % 4), METADATA_PIECE_LEN as usize);
+                let said = asked.iter().rev().find(|(who, which, _)| (*who, *which) == (peer, part));
+                (peer, part, said.map_or(0, |(.., whole)| (whole - part as usize * piece).min(piece)))
             }
-            Fetch::Lost(peer) => {
-                // Who was asked for everything takes with it what it said.
-                may_change = true;
-                return fetch.lost(peer);
-            }
+            Fetch::Lost(peer) => return fetch.lost(peer),
+            Fetch::Refused(peer) => return fetch.refused(now, peer),
             Fetch::Later(tenths) => return later(&mut now, tenths),
         };
         if let Some(whole) = fetch.received(peer, part, Bytes::from(vec![peer; len])) {
-            assert_eq!(Some(whole.len()), size.map(|size| size as usize));
             let parts = whole.chunks(METADATA_PIECE_LEN as usize).enumerate();
             for (number, part) in parts {
                 assert!(part.iter().all(|byte| *byte == part[0]));
-                assert!(asked.contains(&(part[0], number as u32)), "it was not asked of {}", part[0]);
+                let known = asked.contains(&(part[0], number as u32, whole.len()));
+                assert!(known, "it was not asked of {}", part[0]);
             }
             let sole = whole.iter().all(|byte| *byte == whole[0]).then_some(whole[0]);
             assert_eq!(fetch.wrong(), sole);
-            size = None;
-            asked.clear();
         }
     });
 }

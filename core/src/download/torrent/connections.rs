@@ -134,6 +134,7 @@ impl Torrent {
             seed.left(peer);
         }
         self.metadata.lost(peer);
+        self.fetch_metadata_anew(now);
         if slot.received > 0 {
             self.remember_host(peer, slot.address.ip());
         }

@@ -2,6 +2,7 @@
 
 use super::files::{FilesPlan, TorrentFiles};
 use super::layout::Layout;
+use super::metadata::MetadataFetch;
 use super::{Child, Content, Output, PeerKey, Phase, Timer, Torrent};
 use crate::base::Instant;
 use crate::download::{DownloadError, End};
@@ -42,7 +43,7 @@ impl Torrent {
         let Some(size) = slot.machine.metadata_size() else { return };
         while let Some(part) = self.metadata.next(now, peer, size) {
             if !slot.machine.request_metadata(part) {
-                self.metadata.lost(peer);
+                self.metadata.refused(now, peer);
                 break;
             }
         }
@@ -50,8 +51,11 @@ impl Torrent {
         self.deadlines.set(Timer::Metadata, self.metadata.poll_timeout());
     }
 
-    /// Parts that did not come are asked of others.
+    /// Parts that did not come, or were wrong, are asked of all that may have them.
     pub(super) fn fetch_metadata_anew(&mut self, now: Instant) {
+        if self.content.is_some() {
+            return;
+        }
         for peer in self.peers.keys() {
             self.fetch_metadata(now, peer);
         }
@@ -61,12 +65,12 @@ impl Torrent {
         match message {
             MetadataMessage::Request { piece } => self.give_metadata(peer, piece),
             MetadataMessage::Data { piece, data, .. } => match self.metadata.received(peer, piece, data) {
-                Some(whole) => self.on_whole_metadata(now, peer, whole),
+                Some(whole) => self.on_whole_metadata(now, whole),
                 None => self.fetch_metadata(now, peer),
             },
             MetadataMessage::Reject { .. } => {
-                self.metadata.lost(peer);
-                self.deadlines.set(Timer::Metadata, self.metadata.poll_timeout());
+                self.metadata.refused(now, peer);
+                self.fetch_metadata_anew(now);
             }
         }
     }
@@ -87,14 +91,15 @@ impl Torrent {
         self.touch_peer(peer);
     }
 
-    fn on_whole_metadata(&mut self, now: Instant, peer: PeerKey, info: bytes::Bytes) {
+    fn on_whole_metadata(&mut self, now: Instant, info: bytes::Bytes) {
         let metainfo = match Metainfo::from_info(&info, self.plan.info_hash) {
             Ok(metainfo) => Arc::new(metainfo),
-            Err(MetainfoError::HashMismatch) => return self.on_wrong_metadata(now, peer),
+            Err(MetainfoError::HashMismatch) => return self.on_wrong_metadata(now),
             // It is what the link names, and all peers have the same.
             Err(error) => return self.leave(now, End::Failed(DownloadError::Metainfo(error))),
         };
         self.deadlines.set(Timer::Metadata, None);
+        self.metadata = MetadataFetch::new();
         let config = PeerConfig {
             private: metainfo.is_private(),
             metadata_size: u32::try_from(metainfo.info_bytes().len()).ok(),
@@ -117,11 +122,11 @@ impl Torrent {
     }
 
     /// Somebody gave something else.
-    fn on_wrong_metadata(&mut self, now: Instant, peer: PeerKey) {
+    fn on_wrong_metadata(&mut self, now: Instant) {
         if let Some(liar) = self.metadata.wrong() {
             self.ban_peer(now, liar);
         }
-        self.fetch_metadata(now, peer);
+        self.fetch_metadata_anew(now);
     }
 }
 
