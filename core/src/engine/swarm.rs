@@ -4,6 +4,7 @@
 use super::entry::EntryKey;
 use super::io::{ArrivalKey, LinkKey, ListenerKey, Output, UdpKey};
 use crate::base::{Deadlines, InfoHash, Instant, Key, LinkError, LinkInput, LinkOutput, Slab};
+use crate::download::torrent::candidates::network_of;
 use crate::proto::peer::{Arrival, Greeting, GreetingOutput};
 use crate::wire::peer::Handshake;
 use bytes::Bytes;
@@ -199,9 +200,26 @@ impl Swarm {
 
     // ----- guests ----------------------------------------------------------------------------------------------------
 
-    /// Whether one more may come.
-    pub(super) fn has_room(&self) -> bool {
-        self.guests.len() < MAX_GUESTS && !self.by_hash.is_empty()
+    /// Whether anybody may come.
+    pub(super) fn is_open(&self) -> bool {
+        !self.by_hash.is_empty()
+    }
+
+    /// Where no more guests may wait, the time is up for one of the network that has most of them here, for the one who
+    /// came first: a crowd that says nothing keeps nobody out who greets at once.
+    pub(super) fn make_room(&mut self) -> Option<Greeted> {
+        if self.guests.len() < MAX_GUESTS {
+            return None;
+        }
+        let mut crowds: BTreeMap<IpAddr, Vec<(Instant, GuestKey)>> = BTreeMap::new();
+        for (key, guest) in self.guests.iter() {
+            let until = guest.greeting.poll_timeout().unwrap_or(Instant::ZERO);
+            crowds.entry(network_of(guest.from.ip())).or_default().push((until, key));
+        }
+        let crowd = crowds.into_values().max_by_key(Vec::len)?;
+        let (until, first) = crowd.into_iter().min()?;
+        self.guests.get_mut(first)?.greeting.handle_timeout(until);
+        self.drain(first)
     }
 
     /// Somebody has connected; `link` says under which key the connection is taken over.

@@ -454,9 +454,12 @@ impl Engine {
     }
 
     pub(super) fn on_accepted(&mut self, now: Instant, arrival: ArrivalKey, from: SocketAddr) {
-        if self.closing.is_some() || !self.swarm.has_room() {
+        if self.closing.is_some() || !self.swarm.is_open() {
             self.swarm.dismiss(arrival);
             return;
+        }
+        if let Some(gone) = self.swarm.make_room() {
+            self.on_greeted(now, gone);
         }
         let links = &mut self.links;
         self.swarm.welcome(now, from, arrival, |guest| links.adopt(Who::Guest(guest)));

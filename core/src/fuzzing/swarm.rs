@@ -85,7 +85,7 @@ impl Rumours {
                     self.list.ban(self.now, ip);
                     self.banned.insert(ip, self.now + BAN);
                     self.trying.retain(|address| address.ip() != ip);
-                    assert!(!self.list.may_connect(self.now, (ip, 9999).into()));
+                    assert!(!self.list.may_connect(self.now, (ip, 9999).into(), core::iter::empty()));
                 }
             }
             Rumour::IsSelf(at) if usize::from(at) < self.trying.len() => {

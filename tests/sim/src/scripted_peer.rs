@@ -42,7 +42,8 @@ pub struct ScriptedPeer {
     info_hash: InfoHash,
     content: Content,
     piece_len: u32,
-    conduct: Conduct,
+    /// How it behaves; a test may change that.
+    pub conduct: Conduct,
     talks: BTreeMap<LinkKey, Talk>,
     outputs: VecDeque<Output>,
     begun: bool,

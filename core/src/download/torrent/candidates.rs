@@ -185,6 +185,11 @@ impl Candidates {
         }
         let mut held = 0;
         while let Some((_, address)) = self.ready.first().copied() {
+            let banned = self.banned.get(&address.ip()).copied().filter(|until| *until > now);
+            if let Some(until) = banned {
+                self.change(address, |candidate| candidate.state = State::Waiting(until));
+                continue;
+            }
             let user = self.known.get(&address).is_some_and(|candidate| candidate.source == Source::User);
             if user || address.port() >= LOW_PORTS {
                 self.change(address, |candidate| candidate.state = State::Trying);
@@ -206,15 +211,27 @@ impl Candidates {
         None
     }
 
+    /// Whether an address may be tried now.
+    pub fn has_ready(&self, now: Instant) -> bool {
+        !self.ready.is_empty() || self.waiting.first().is_some_and(|(at, _)| *at <= now)
+    }
+
     /// When the next address may be tried, if none may now and any may later.
     pub fn next_at(&self) -> Option<Instant> {
         if self.ready.is_empty() { self.waiting.first().map(|(at, _)| *at) } else { None }
     }
 
-    /// Whether somebody that connects to us may stay.
-    pub fn may_connect(&self, now: Instant, from: SocketAddr) -> bool {
+    /// Whether somebody that connects to us may stay, beside these who are connected already.
+    pub fn may_connect(
+        &self,
+        now: Instant,
+        from: SocketAddr,
+        others: impl Iterator<Item = SocketAddr>,
+    ) -> bool {
         let ip = canonical_form(from).ip();
-        self.banned.get(&ip).is_none_or(|until| *until <= now) && !self.filter.blocks(ip)
+        let near = |other: &SocketAddr| network_of(other.ip()) == network_of(ip);
+        let crowded = is_global(ip) && others.filter(near).count() >= MAX_PER_NETWORK as usize;
+        !crowded && self.banned.get(&ip).is_none_or(|until| *until <= now) && !self.filter.blocks(ip)
     }
 
     /// A peer is there and speaks our language.
@@ -261,13 +278,21 @@ impl Candidates {
         });
     }
 
-    /// No connection to that host or from it for [`BAN`].
+    /// No connection to that host or from it for [`BAN`]. Its addresses are forgotten, but for those that nobody will
+    /// name again: they are tried when the ban is over, as without them there may be no peer at all.
     pub fn ban(&mut self, now: Instant, ip: IpAddr) {
         let ip = canonical_form(SocketAddr::new(ip, 1)).ip();
         let from = SocketAddr::new(ip, 0);
         let to = SocketAddr::new(ip, u16::MAX);
-        let gone: Vec<_> = self.known.range(from..=to).map(|(address, _)| *address).collect();
-        gone.into_iter().for_each(|address| self.forget(address));
+        let all: Vec<_> = self.known.range(from..=to).map(|(at, known)| (*at, known.source)).collect();
+        for (address, source) in all {
+            match source {
+                Source::User | Source::Magnet => {
+                    self.change(address, |candidate| candidate.state = State::Waiting(now + BAN));
+                }
+                _ => self.forget(address),
+            }
+        }
         self.lift_bans(now);
         if self.banned.len() >= MAX_BANNED
             && let Some(soonest) = self.banned.iter().min_by_key(|(_, until)| **until).map(|(ip, _)| *ip)
@@ -290,6 +315,7 @@ impl Candidates {
     /// Up to `count` addresses that were of use, to begin with in the next run.
     pub fn worth_keeping(&self, count: usize) -> impl Iterator<Item = SocketAddr> + '_ {
         let good = self.known.iter().filter(|(_, c)| c.useful || c.state == State::Connected);
+        let good = good.filter(|(address, _)| !self.banned.contains_key(&address.ip()));
         good.take(count).map(|(address, _)| *address)
     }
 
@@ -403,8 +429,8 @@ fn is_global(ip: IpAddr) -> bool {
 }
 
 /// What one host can have many addresses of: IPv6 networks are given out by /64.
-fn network_of(ip: IpAddr) -> IpAddr {
-    match ip {
+pub(crate) fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
     }
@@ -412,7 +438,8 @@ fn network_of(ip: IpAddr) -> IpAddr {
 
 /// More than a torrent ever tries before it hears of others; about 500 KiB.
 const MAX_KNOWN: usize = 3000;
-/// Hosts behind one address are few; those who want us to flood one name many of its ports.
+/// Hosts behind one address are few; those who want us to flood one name many of its ports, and those who want all our
+/// connections make them from one.
 const MAX_PER_NETWORK: u32 = 8;
 /// We listen on a few ports at a few addresses.
 const MAX_SELVES: usize = 16;

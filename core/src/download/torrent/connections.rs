@@ -24,6 +24,10 @@ impl Torrent {
             self.dial(now, address);
             dialling += 1;
         }
+        let full = self.peers.len() >= self.plan.max_peers && self.phase != Phase::Seeding;
+        if full && self.parted_at + PART_EVERY <= now && self.candidates.has_ready(now) {
+            self.part_with_idle(now);
+        }
         // A seed needs nobody: those who want something come.
         if self.phase != Phase::Seeding && self.peers.len() < self.plan.max_peers / 2 {
             self.announcer.want_peers(now);
@@ -41,6 +45,21 @@ impl Torrent {
     /// Whether somebody could be of use: while it is fetched, and while others may fetch from here.
     fn wants_peers(&self) -> bool {
         self.stop.is_none() && matches!(self.phase, Phase::Connecting | Phase::Downloading | Phase::Seeding)
+    }
+
+    /// Hangs up on the peer with which nothing has been exchanged for the longest time, if that is long enough to let
+    /// somebody else try. Whoever says nothing but that it is alive would keep its place for ever.
+    fn part_with_idle(&mut self, now: Instant) -> bool {
+        let idle = self
+            .peers
+            .iter()
+            .filter(|(_, slot)| slot.active_at + IDLE_FOR <= now && !slot.machine.is_closed());
+        let Some(peer) = idle.min_by_key(|(_, slot)| slot.active_at).map(|(peer, _)| peer) else {
+            return false;
+        };
+        self.parted_at = now;
+        self.close_peer(now, peer);
+        true
     }
 
     fn dial(&mut self, now: Instant, address: SocketAddr) {
@@ -69,8 +88,12 @@ impl Torrent {
         from: SocketAddr,
         arrival: Arrival,
     ) -> Option<PeerKey> {
+        let others = self.peers.iter().map(|(_, slot)| slot.address);
+        if !self.wants_peers() || !self.candidates.may_connect(now, from, others) {
+            return None;
+        }
         let full = self.peers.len() >= self.plan.max_peers + INCOMING_RESERVE;
-        if full || !self.wants_peers() || !self.candidates.may_connect(now, from) {
+        if full && !self.part_with_idle(now) {
             return None;
         }
         let grid = self.content.as_ref().map(|content| content.metainfo.grid());
@@ -95,6 +118,7 @@ impl Torrent {
             counted: false,
             offers: 0,
             since: now,
+            active_at: now,
             credit: 0,
             touched: false,
             unflushed: false,
@@ -191,5 +215,9 @@ const CONNECT_EVERY: Duration = Duration::from_secs(2);
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// A place that has become free is filled after this time, so that a mass of losses makes no storm.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+/// A peer of use gives or takes a block in this time; one that waits for its turn has several by then.
+const IDLE_FOR: Duration = Duration::from_secs(300);
+/// One that is idle makes room in this time for one that is dialled, so that those who come and go do not leave at once.
+const PART_EVERY: Duration = Duration::from_secs(60);
 /// Two links whose greetings are at most so far apart were begun by both sides at once: the time of a slow connect.
 const CROSSING_TIME: Duration = Duration::from_secs(10);

@@ -181,6 +181,8 @@ pub struct Torrent {
     /// When seeding ends.
     goal: Goal,
     pex: PexJournal,
+    /// When a peer that was idle made room for one that is dialled.
+    parted_at: Instant,
     announcer: Announcer,
     /// Whether the trackers have been taken leave of, or were never told.
     announced: Announced,
@@ -293,6 +295,7 @@ impl Torrent {
             choker: Choker::new(plan.upload_slots, plan.upload_limit),
             goal: plan.goal,
             pex: PexJournal::new(),
+            parted_at: now,
             announcer,
             announced: Announced::Never,
             super_seed: None,

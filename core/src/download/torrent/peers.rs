@@ -32,6 +32,8 @@ pub struct PeerSlot {
     /// How many of its pieces are wanted here.
     pub(super) offers: u32,
     pub(super) since: Instant,
+    /// When a block came or went last, or the conversation began.
+    pub(super) active_at: Instant,
     /// Credit of its link that is counted in the torrent's.
     pub(super) credit: u64,
     pub(super) touched: bool,
@@ -105,7 +107,7 @@ impl Torrent {
             peer::Output::Link(output) => self.on_peer_link(peer, output),
             peer::Output::Greeted { peer_id } => self.on_greeted(now, peer, peer_id),
             peer::Output::Extended => self.on_extended(now, peer),
-            peer::Output::Choked { lost } => self.release(peer, &lost),
+            peer::Output::Choked { lost } => self.on_choked(peer, &lost),
             peer::Output::Unchoked => self.on_unchoked(now, peer),
             peer::Output::Interested(interested) => self.on_interested(now, interested),
             peer::Output::HasPieces(has) => self.on_pieces(peer, Some(&has)),
@@ -114,7 +116,12 @@ impl Torrent {
             peer::Output::Block(block, data) => self.on_block(now, Sender::Peer(peer), block, data),
             peer::Output::Requested(_) => self.queue_upload(peer),
             peer::Output::Cancelled(_) | peer::Output::Port(_) => {}
-            peer::Output::Rejected(block) => self.release(peer, &[block]),
+            peer::Output::Rejected(block) => {
+                if let Some(slot) = self.peers.get_mut(peer) {
+                    slot.pipeline.refused(slot.machine.allowed_fast().contains(&block.piece));
+                }
+                self.release(peer, &[block]);
+            }
             // What a peer would rather give, it has in its cache; rarest first is worth more to the swarm.
             peer::Output::Suggested(_) | peer::Output::AllowedFast(_) => {}
             peer::Output::Metadata(message) => self.on_metadata(now, peer, message),
@@ -165,7 +172,8 @@ impl Torrent {
         if let Some(ip) = slot.machine.external_ip() {
             self.candidates.guess_own(ip);
         }
-        if let (true, Some(port)) = (slot.incoming, slot.machine.listen_port()) {
+        // It says so once: who says another port each time would fill all lists of addresses.
+        if let (true, None, Some(port)) = (slot.incoming, slot.listens_at, slot.machine.listen_port()) {
             let address = SocketAddr::new(slot.address.ip(), port);
             slot.listens_at = Some(address);
             self.pex.connected(address, 0);
@@ -173,6 +181,13 @@ impl Torrent {
             self.candidates.connected(now, address);
         }
         self.fetch_metadata(now, peer);
+    }
+
+    fn on_choked(&mut self, peer: PeerKey, lost: &[Block]) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            slot.pipeline.choked();
+        }
+        self.release(peer, lost);
     }
 
     fn on_unchoked(&mut self, now: Instant, peer: PeerKey) {
@@ -306,6 +321,10 @@ impl Torrent {
     pub(super) fn look_for_stalled(&mut self, now: Instant) {
         for peer in self.peers.keys() {
             let Some(slot) = self.peers.get_mut(peer) else { continue };
+            if slot.pipeline.forgive() {
+                self.touch_peer(peer);
+                continue;
+            }
             let stalled = slot.machine.stalled_for(now);
             if stalled < slot.pipeline.patience(slot.machine.last_round_trip()) {
                 continue;
@@ -349,6 +368,9 @@ impl Torrent {
         let (received, sent) = (slot.machine.received(), slot.machine.sent());
         let (more, out) = (received - slot.received, sent - slot.sent);
         (slot.received, slot.sent) = (received, sent);
+        if more > 0 || out > 0 {
+            slot.active_at = now;
+        }
         if more > 0 {
             slot.down.add(now, more);
             slot.pipeline.received(now, more);

@@ -27,6 +27,10 @@ pub struct Pipeline {
     /// Bytes per second of the last whole epoch, and smoothed.
     last: u64,
     smooth: u64,
+    /// Whether it chokes this side.
+    choked: bool,
+    /// Requests that it rejected since a block came.
+    refusals: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +46,38 @@ enum Phase {
 impl Pipeline {
     /// A peer that was asked for nothing yet.
     pub fn new(now: Instant) -> Self {
-        Self { phase: START, epoch: 0, epoch_at: now, last: 0, smooth: 0 }
+        Self { phase: START, epoch: 0, epoch_at: now, last: 0, smooth: 0, choked: true, refusals: 0 }
     }
 
     /// The peer unchoked this side: it is measured anew.
     pub fn unchoked(&mut self, now: Instant) {
+        self.choked = false;
         (self.epoch, self.epoch_at) = (0, now);
         if self.phase != Phase::Snubbed {
             self.phase = START;
         }
     }
 
+    /// The peer chokes this side.
+    pub fn choked(&mut self) {
+        self.choked = true;
+    }
+
+    /// The peer rejected a request (BEP 6). Those of a choke say nothing of it, unless it gives the piece `despite` that.
+    pub fn refused(&mut self, despite: bool) {
+        self.refusals = (self.refusals + u32::from(despite || !self.choked)).min(MAX_REFUSALS);
+    }
+
+    /// Time has passed, and it may be asked once more; whether it was to be asked for nothing until now.
+    pub fn forgive(&mut self) -> bool {
+        let refused = self.refusals == MAX_REFUSALS;
+        self.refusals = self.refusals.saturating_sub(1);
+        refused
+    }
+
     /// Payload arrived.
     pub fn received(&mut self, now: Instant, bytes: u64) {
+        self.refusals = 0;
         match &mut self.phase {
             Phase::SlowStart { window } => {
                 let blocks = u32::try_from(bytes.div_ceil(u64::from(BLOCK_LEN))).unwrap_or(MAX_WINDOW);
@@ -86,7 +109,8 @@ impl Pipeline {
     }
 
     /// How many requests may be under way. `rate` is its rate in bytes per second as measured elsewhere over a longer
-    /// time; `limit` is how many it says it takes (BEP 10, `reqq`). At least 1.
+    /// time; `limit` is how many it says it takes (BEP 10, `reqq`). At least 1, unless it rejects whatever it is asked
+    /// for: it would else be asked for the same again and again, as fast as it can say no.
     pub fn window(&self, rate: u64, limit: u32) -> usize {
         let steady = self.smooth.max(rate).saturating_mul(QUEUE.as_millis() as u64) / 1000;
         let steady = u32::try_from(steady / u64::from(BLOCK_LEN)).unwrap_or(MAX_WINDOW);
@@ -95,7 +119,8 @@ impl Pipeline {
             Phase::Steady => steady.max(MIN_WINDOW),
             Phase::Snubbed => 1,
         };
-        window.min(limit.max(1)).min(MAX_WINDOW) as usize
+        let may_reject = if self.refusals > 0 { MAX_REFUSALS - self.refusals } else { MAX_WINDOW };
+        window.min(limit.max(1)).min(may_reject) as usize
     }
 
     /// How fast it is, for the picker.
@@ -136,6 +161,8 @@ impl Pipeline {
 
 /// What a peer is asked for before anything is known of it: enough for 1 MiB/s at 125 ms.
 const START: Phase = Phase::SlowStart { window: 8 };
+/// More rejections without any block between them are no mistake.
+const MAX_REFUSALS: u32 = 64;
 /// Fewer leave a hole between a block and the next request on every real network.
 const MIN_WINDOW: u32 = 4;
 /// How long the requests of a peer last at its rate: twice the longest round trip that is usual.

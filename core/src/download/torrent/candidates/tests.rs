@@ -93,13 +93,40 @@ fn banned_host_is_gone_and_comes_back_after_its_time() {
     candidates.add(at(0), peer(1), Source::Tracker);
     candidates.ban(at(0), peer(1).ip());
     assert_eq!(candidates.next(at(0)), None);
-    assert!(!candidates.may_connect(at(1), peer(1)) && candidates.may_connect(at(7 * 3600), peer(1)));
+    let may = |now| candidates.may_connect(now, peer(1), core::iter::empty());
+    assert!(!may(at(1)) && may(at(7 * 3600)));
     assert!(!candidates.add(at(1), peer(1), Source::User));
     assert!(candidates.add(at(0) + BAN, peer(1), Source::Tracker));
     for number in 0..3000u16 {
         candidates.ban(at(1), peer(number).ip());
     }
     assert_eq!(candidates.banned.len(), MAX_BANNED);
+}
+
+#[test]
+fn banned_address_that_nobody_names_again_is_tried_after_its_time() {
+    for source in [Source::User, Source::Magnet] {
+        let mut candidates = candidates();
+        candidates.add(at(0), peer(1), source);
+        assert_eq!(candidates.next(at(0)), Some(peer(1)));
+        candidates.ban(at(0), peer(1).ip());
+        candidates.disconnected(at(0), peer(1), true);
+        assert_eq!(candidates.worth_keeping(9).count(), 0);
+        assert_eq!(drain(&mut candidates, at(6 * 3600 - 1)), []);
+        assert_eq!(candidates.next_at(), Some(at(0) + BAN));
+        assert_eq!(candidates.next(at(0) + BAN), Some(peer(1)));
+    }
+}
+
+#[test]
+fn few_may_connect_from_one_network_of_strangers() {
+    let candidates = candidates();
+    let beside = |address: SocketAddr, others| {
+        candidates.may_connect(at(0), address, core::iter::repeat_n(address, others))
+    };
+    assert!(beside(peer(1), 7) && !beside(peer(1), 8));
+    assert!(candidates.may_connect(at(0), peer(1), core::iter::repeat_n(peer(2), 8)));
+    assert!(beside("10.0.0.1:1".parse().unwrap(), 60), "the own network");
 }
 
 #[test]
@@ -131,8 +158,8 @@ fn filtered_addresses_are_not_used() {
     candidates.set_filter(Arc::new(IpFilter::new([peer(1).ip()..=peer(9).ip()])));
     assert!(
         candidates.is_empty()
-            && !candidates.may_connect(at(0), peer(1))
-            && candidates.may_connect(at(0), peer(10))
+            && !candidates.may_connect(at(0), peer(1), core::iter::empty())
+            && candidates.may_connect(at(0), peer(10), core::iter::empty())
     );
     assert!(!candidates.add(at(0), peer(5), Source::User));
 }
