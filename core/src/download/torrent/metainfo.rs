@@ -148,6 +148,7 @@ mod tests {
             peer_id: PeerId([1; 20]),
             user_agent: "test".into(),
             port: None,
+            bind: None,
             dir_path: "/d".into(),
             allocation: Default::default(),
             overwrite: false,
@@ -206,7 +207,11 @@ mod tests {
         let outputs = give(&mut torrent, b"d4:name1:xe");
         assert!(outputs.iter().any(|output| matches!(output, Output::Link(_, LinkOutput::Close))));
         assert_eq!(torrent.phase(), Phase::Connecting);
-        assert!(!torrent.candidates.may_connect(Instant::ZERO, ([192, 0, 2, 1], 50_000).into()));
+        assert!(!torrent.candidates.may_connect(
+            Instant::ZERO,
+            ([192, 0, 2, 1], 50_000).into(),
+            core::iter::empty()
+        ));
     }
 
     #[test]
@@ -217,6 +222,10 @@ mod tests {
         let Some(Output::Ended(End::Failed(error))) = outputs.last() else { panic!("{outputs:?}") };
         assert_eq!(error.to_string(), "what the link leads to is refused: the torrent has no `info.length`");
         assert!(!error.is_retryable());
-        assert!(torrent.candidates.may_connect(Instant::ZERO, ([192, 0, 2, 1], 50_000).into()));
+        assert!(torrent.candidates.may_connect(
+            Instant::ZERO,
+            ([192, 0, 2, 1], 50_000).into(),
+            core::iter::empty()
+        ));
     }
 }
