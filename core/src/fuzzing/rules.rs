@@ -191,6 +191,8 @@ pub fn priorities(data: &[u8]) {
         let selected: Option<Vec<usize>> = selected.map(|files| files.into_iter().map(usize::from).collect());
         let found = file_priorities(files.into(), selected.as_deref(), &said);
         assert_eq!(found.len(), usize::from(files));
+        // What selects no file of the torrent selects all.
+        let selected = selected.filter(|chosen| chosen.iter().any(|file| *file < usize::from(files)));
         for (file, priority) in (0u32..).zip(found) {
             let chosen = selected.as_ref().is_none_or(|files| files.contains(&(file as usize)));
             let otherwise = if chosen { Priority::Normal } else { Priority::Skip };
