@@ -148,7 +148,6 @@ mod tests {
             peer_id: PeerId([1; 20]),
             user_agent: "test".into(),
             port: None,
-            bind: None,
             dir_path: "/d".into(),
             allocation: Default::default(),
             overwrite: false,
