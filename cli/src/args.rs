@@ -11,7 +11,7 @@ use gosh_dl_core::wire::http::HttpUrl;
 use gosh_dl_core::wire::torrent::MAX_PIECE_LEN;
 use gosh_dl_core::wire::torrent::create::MIN_PIECE_LEN;
 use gosh_dl_core::wire::tracker::TrackerUrl;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -211,16 +211,31 @@ pub(crate) struct CreateArgs {
     pub(crate) json: bool,
 }
 
-/// How to take part in swarms.
+/// How to take part in a swarm.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Torrents")]
 pub(crate) struct SwarmArgs {
-    /// Where peers may connect to [default: port 6881 to 6889 of all addresses]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// A peer to connect to (repeatable)
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) peer: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_peer)]
+    pub(crate) peer: Vec<Addresses>,
+    /// Bytes sent for each byte of the torrent before seeding ends; 0 seeds without end [default: get does not seed, seed
+    /// goes on until interrupted]
+    #[arg(long, value_name = "R", value_parser = parse_ratio)]
+    pub(crate) seed_ratio: Option<f64>,
+    /// How long to seed at most
+    #[arg(long, value_name = "SECS", value_parser = parse_whole_seconds)]
+    pub(crate) seed_time: Option<Duration>,
+}
+
+/// How peers and trackers are reached, of all torrents together.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Torrents")]
+pub(crate) struct NetworkArgs {
+    /// Where peers may connect to [default: port 6881 to 6889 of all addresses, or of the one of --bind]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen)]
+    pub(crate) listen: Option<SocketAddr>,
     /// Do not tell peers of each other
     #[arg(long)]
     pub(crate) no_pex: bool,
@@ -230,12 +245,6 @@ pub(crate) struct SwarmArgs {
     /// Do not look for peers in the local network (that is not done yet)
     #[arg(long)]
     pub(crate) no_lpd: bool,
-    /// Bytes sent for each byte of the torrent before seeding ends; 0 seeds without end [default: no seeding after get]
-    #[arg(long, value_name = "R", value_parser = parse_ratio)]
-    pub(crate) seed_ratio: Option<f64>,
-    /// How long to seed at most
-    #[arg(long, value_name = "SECS", value_parser = parse_whole_seconds)]
-    pub(crate) seed_time: Option<Duration>,
     /// The most bytes per second to all peers together, e.g. 500K, 2.5M, 1G
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) upload_limit: Option<u64>,
@@ -252,6 +261,10 @@ pub(crate) struct SwarmArgs {
     #[arg(long, value_name = "NAME", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) transport: Transport,
 }
+
+/// All addresses of a host, with the port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Addresses(pub(crate) Vec<SocketAddr>);
 
 /// `--encryption`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -364,6 +377,8 @@ pub(crate) struct ResumeArgs {
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
@@ -445,6 +460,21 @@ fn parse_selection(text: &str) -> Result<Selection, String> {
     Ok(Selection(files))
 }
 
+fn parse_peer(text: &str) -> Result<Addresses, String> {
+    if !text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Err(
+            "a peer is written HOST:PORT, such as 192.0.2.1:6881, [2001:db8::1]:6881 or name:6881".to_owned()
+        );
+    }
+    let found = text.to_socket_addrs().map_err(|_| "there is no such host".to_owned())?;
+    Ok(Addresses(found.take(MAX_ADDRESSES).collect()))
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let Addresses(found) = parse_peer(text)?;
+    found.first().copied().ok_or_else(|| "the host has no address".to_owned())
+}
+
 fn parse_tracker(text: &str) -> Result<String, String> {
     let has_scheme = ["http", "https", "udp"]
         .iter()
@@ -478,6 +508,8 @@ fn parse_whole_seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// Of a host with more addresses than these, the others are not needed.
+const MAX_ADDRESSES: usize = 16;
 /// No torrent has more files.
 const MAX_SELECTED: usize = 500_000;
 

@@ -2,7 +2,9 @@
 
 use crate::{rate, text};
 use gosh_dl_core::base::store::StoreError;
-use gosh_dl_core::engine::{EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind};
+use gosh_dl_core::engine::{
+    DownloadKind, DownloadStatus, EngineError, NetworkErrorKind, ProtocolErrorKind, StorageErrorKind,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ pub(crate) struct Failure(pub(crate) String);
 pub(crate) struct UsageError(pub(crate) String);
 
 /// Why a command did nothing.
+#[derive(Debug)]
 pub(crate) enum Refusal {
     /// It was not meant like this.
     Usage(UsageError),
@@ -73,6 +76,32 @@ pub(crate) fn io_message(error: &std::io::Error) -> String {
 pub(crate) fn line(url: &str, error: &EngineError) -> String {
     let url = text::url(url);
     format!("{url}: {}; {}", why(&url, &error.to_string()), next_step(error))
+}
+
+/// The line about a download that failed, and that the engine knows.
+pub(crate) fn of(status: &DownloadStatus, error: &EngineError) -> String {
+    if status.kind == DownloadKind::Http {
+        return line(&status.metadata.url, error);
+    }
+    let next = match error {
+        EngineError::Storage { kind: StorageErrorKind::AlreadyExists, .. } => {
+            "save elsewhere with --dir, or write over it with --on-conflict overwrite"
+        }
+        EngineError::Storage {
+            kind: StorageErrorKind::PathTraversal | StorageErrorKind::InvalidPath,
+            ..
+        } => "save elsewhere with --dir",
+        error => next_step(error),
+    };
+    format!("{}: {}; {next}", name(status), text::escape(&error.to_string()))
+}
+
+/// What people call a download: a torrent by its name, as nobody typed its link.
+pub(crate) fn name(status: &DownloadStatus) -> String {
+    match status.kind {
+        DownloadKind::Http => text::url(&status.metadata.url),
+        _ => text::escape(&status.metadata.name).into_owned(),
+    }
 }
 
 /// The line about a download at `path` that could not be moved.

@@ -73,7 +73,9 @@ pub(crate) async fn get(get: Get, show: Show) -> Result<u8, Failure> {
         }
     }
     state.forget(&replaced)?;
-    let chosen = old.iter().map(|status| status.id).collect();
+    // What is complete is served to players by the engine, which must know of it then.
+    let served = complete.iter().filter(|_| stream.is_some());
+    let chosen = old.iter().chain(served).map(|status: &DownloadStatus| status.id).collect();
     let store = state.into_store(&chosen);
     // A recording is whole only if the engine ends in order.
     let at_once = CAN_REMOVE_OPEN && get.config.record.is_none();

@@ -29,6 +29,7 @@ mod stream;
 mod swarm;
 mod tally;
 mod text;
+mod trouble;
 mod verify;
 mod wait;
 mod watch;
@@ -128,7 +129,10 @@ fn unparsed(error: &clap::Error) -> u8 {
 }
 
 fn usage(why: &str) -> u8 {
-    output::error(&format!("{why}; see gosh-dl --help"));
+    let is_command = |name: &String| Cli::command().find_subcommand(name).is_some();
+    let command =
+        std::env::args().nth(1).filter(is_command).map(|name| format!(" {name}")).unwrap_or_default();
+    output::error(&format!("{why}; see gosh-dl{command} --help"));
     USAGE
 }
 

@@ -10,7 +10,7 @@ use crate::settings::{self, Show};
 use crate::state::{self, Found, Known, State};
 use crate::storage::{self, Storage};
 use crate::watch::{self, Pending, go_on};
-use crate::{json, output, rate, tally, text};
+use crate::{json, output, rate, swarm, tally, text};
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadState, DownloadStatus, EngineConfig};
 use serde::Serialize;
@@ -107,6 +107,8 @@ fn list_in_use(path: &Path, json: bool) -> usize {
 /// Goes on with all that is not complete, or with what is named.
 pub(crate) async fn resume(args: &ResumeArgs) -> Result<u8, Refusal> {
     let config = settings::config(&args.transfer, EngineConfig::new())?;
+    let config = swarm::config(&args.network, config)?;
+    swarm::check_addresses(&args.network)?;
     let chosen = choose(args.transfer.state.as_deref(), &args.ids, "unfinished download", |status| {
         status.state != DownloadState::Completed && (!args.ids.is_empty() || state::is_worth_keeping(status))
     })?;
@@ -158,7 +160,7 @@ pub(crate) async fn cancel(args: &CancelArgs) -> Result<u8, Failure> {
             .await
             .map_err(|error| Failure::engine(&error))?;
         for status in statuses {
-            let name = format!("{} {}", status.gid(), text::url(&status.metadata.url));
+            let name = format!("{} {}", status.gid(), failure::name(&status));
             match engine.cancel(status.id, args.delete_files).await {
                 Ok(()) if args.json => output::result(&json::event("cancelled", &status)),
                 Ok(()) => output::result(&format!("cancelled {name}")),
@@ -216,7 +218,7 @@ fn list_line(status: &DownloadStatus) -> String {
             tally::percent(progress.completed_size, size)
         ),
     };
-    let (url, path) = (text::url(&status.metadata.url), watch::path(status));
+    let (url, path) = (failure::name(status), watch::path(status));
     let why = match &status.state {
         DownloadState::Error { message, .. } => format!("  ({})", failure::why(&url, message)),
         _ => String::new(),

@@ -64,7 +64,7 @@ pub(crate) async fn move_to(args: &MoveArgs) -> Result<u8, Failure> {
 
 /// Whether it can be moved at all: starting the engine would go on with one that is not complete.
 fn check(status: &DownloadStatus) -> Result<(), Failure> {
-    let (id, url) = (status.gid(), text::url(&status.metadata.url));
+    let (id, url) = (status.gid(), failure::name(status));
     if status.completed_at.is_none() {
         return Err(Failure(format!("{id} {url}: it is not complete; gosh-dl resume {id} fetches the rest")));
     }

@@ -1,5 +1,6 @@
 //! Showing how far the downloads are: bars on a terminal, or a plain line now and then.
 
+use crate::json;
 use crate::output;
 use crate::rate;
 use crate::settings::Show;
@@ -97,6 +98,15 @@ impl Progress {
             }
             Self::Bars(bars) => bars.update(active, tally),
         }
+    }
+
+    /// Says what keeps a download from going on well, or what somebody says of it.
+    pub(crate) fn warn(&mut self, show: Show, status: &DownloadStatus, message: &str) {
+        if show.json {
+            output::result(&json::warning(status, message));
+        }
+        let message = text::escape(message);
+        self.aside(|| output::error(&format!("warning: {message}")));
     }
 
     /// Writes something else without tearing the bars.

@@ -7,11 +7,13 @@ use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
 use crate::swarm::Seed;
 use crate::tally::Tally;
+use crate::trouble::{self, Trouble};
 use crate::wait::{Ticks, next_tick, within};
-use crate::{json, metainfo, output, rate, text};
+use crate::{json, metainfo, output, rate, text, verify};
 use gosh_dl_core::base::store::MemoryStore;
 use gosh_dl_core::download::DownloadId;
 use gosh_dl_core::engine::{DownloadEvent, DownloadState, DownloadStatus};
+use gosh_dl_core::wire::torrent::Metainfo;
 use gosh_dl_runtime::EventStream;
 use smol::future::or;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -42,6 +44,18 @@ pub(crate) async fn seed(seed: Seed, show: Show) -> Result<u8, Failure> {
     })
 }
 
+/// What is wrong with the files: all that is taken for those of somebody else is not told by the engine.
+fn damage(engine: &Engine, status: &DownloadStatus) -> Option<Failure> {
+    let metainfo = Metainfo::decode(engine.metainfo(status.id)?.into()).ok()?;
+    let dir = &status.metadata.save_dir;
+    let (_, verdict) = verify::compare(&metainfo, dir);
+    let (name, dir) = (text::escape(metainfo.name().as_str()), text::path(dir));
+    (!verdict.valid).then(|| {
+        let verdict = verdict.sentence();
+        Failure(format!("{name}: {verdict} in {dir}; gosh-dl verify says which, gosh-dl get fetches them"))
+    })
+}
+
 /// A torrent that is served.
 struct Serving {
     engine: Engine,
@@ -50,6 +64,7 @@ struct Serving {
     progress: Progress,
     /// Whether it was said where peers may come to.
     is_told: bool,
+    trouble: Trouble,
 }
 
 /// What happens next.
@@ -59,12 +74,20 @@ enum Next {
     /// `None` where the engine is gone.
     Event(Option<DownloadEvent>),
     /// The port becomes known without an event.
+    Port,
     Look,
 }
 
 impl Serving {
     fn new(engine: Engine, id: DownloadId, show: Show) -> Self {
-        Self { engine, id, show, progress: Progress::for_command(show), is_told: false }
+        Self {
+            engine,
+            id,
+            show,
+            progress: Progress::for_command(show),
+            is_told: false,
+            trouble: Trouble::default(),
+        }
     }
 
     /// Serves until the goal is met, or somebody wants to stop.
@@ -75,13 +98,19 @@ impl Serving {
     ) -> Result<Option<Interrupt>, Failure> {
         let tally = Tally { files: 1, ..Tally::default() };
         let mut ticks = self.progress.interval().map(Ticks::new);
+        let mut looks = Ticks::new(trouble::LOOK);
         while !self.look()? {
-            match next(signals, &mut ticks, events, !self.is_told).await {
+            match next(signals, &mut ticks, &mut looks, events, !self.is_told).await {
                 Next::Interrupt(interrupt) => return Ok(Some(interrupt)),
                 Next::Tick => self.progress.update(&self.engine.active(), &tally),
                 Next::Event(Some(event)) => self.on_event(&event),
                 Next::Event(None) => break,
-                Next::Look => {}
+                Next::Port => {}
+                Next::Look => {
+                    for (status, message) in self.trouble.news(&self.engine) {
+                        self.progress.warn(self.show, &status, &message);
+                    }
+                }
             }
         }
         Ok(None)
@@ -113,7 +142,8 @@ impl Serving {
             }
             DownloadState::Completed => Ok(true),
             DownloadState::Error { message, .. } => {
-                Err(Failure(format!("{name}: {}", text::escape(message))))
+                let failure = || Failure(format!("{name}: {}", text::escape(message)));
+                Err(damage(&self.engine, &status).unwrap_or_else(failure))
             }
             _ => Ok(false),
         }
@@ -131,11 +161,8 @@ impl Serving {
         let Some(status) = self.engine.status(self.id) else { return };
         match event {
             DownloadEvent::Warning { message, .. } => {
-                if self.show.json {
-                    output::result(&json::warning(&status, message));
-                }
-                let message = text::escape(message);
-                self.progress.aside(|| output::error(&format!("warning: {message}")));
+                self.trouble.heard(&self.engine, self.id, message);
+                self.progress.warn(self.show, &status, message);
             }
             DownloadEvent::Progress { .. } if self.show.json => {
                 output::result(&json::event("progress", &status));
@@ -162,8 +189,9 @@ impl Serving {
 async fn next(
     signals: &mut Signals,
     ticks: &mut Option<Ticks>,
+    looks: &mut Ticks,
     events: &mut EventStream,
-    look: bool,
+    port: bool,
 ) -> Next {
     let interrupt = async { Next::Interrupt(signals.next().await) };
     let tick = async {
@@ -172,13 +200,17 @@ async fn next(
     };
     let event = async { Next::Event(events.recv().await) };
     let look = async {
-        match look {
+        looks.next().await;
+        Next::Look
+    };
+    let port = async {
+        match port {
             true => smol::Timer::after(LOOK_AGAIN).await,
             false => std::future::pending().await,
         };
-        Next::Look
+        Next::Port
     };
-    or(interrupt, or(tick, or(event, look))).await
+    or(interrupt, or(tick, or(look, or(event, port)))).await
 }
 
 /// Trackers are taken leave of within this time.

@@ -2,7 +2,7 @@
 
 use crate::args::{GetArgs, ShowArgs, TransferArgs};
 use crate::engine::Runtime;
-use crate::failure::{UsageError, io_message};
+use crate::failure::{Failure, Refusal, UsageError, io_message};
 use crate::input_file::{self, Entry};
 use crate::storage::Storage;
 use crate::{metainfo, swarm, text};
@@ -91,28 +91,35 @@ impl From<&ShowArgs> for Show {
 }
 
 /// The meaning of `gosh-dl get`.
-pub(crate) fn get(args: &GetArgs) -> Result<Get, UsageError> {
+pub(crate) fn get(args: &GetArgs) -> Result<Get, Refusal> {
     let (mut requests, mut seen) = (Vec::new(), HashSet::new());
     let entries = args.input_file.as_deref().map_or(Ok(Vec::new()), read_list)?;
     only_for_one_file(args, args.urls.len() + entries.len())?;
     let typed = args.urls.iter().map(|url| Entry { urls: vec![url.clone()], ..Entry::default() });
     for entry in typed.chain(entries) {
-        let request = request(args, &entry).map_err(|error| at_line(args, &entry, error))?;
+        let request = request(args, &entry).map_err(|refusal| at_line(args, &entry, refusal))?;
         // The same file asked for twice is fetched once.
         if seen.insert(request.key()) {
             requests.push(request);
         }
     }
     if requests.is_empty() {
-        return Err(UsageError("there is no URL in the input file".to_owned()));
+        return Err(UsageError("there is no URL in the input file".to_owned()).into());
     }
-    let config = swarm::config(&args.swarm, config(&args.transfer, EngineConfig::new())?)?;
+    let network = &args.swarm.network;
+    let config = swarm::config(network, config(&args.transfer, EngineConfig::new())?)?;
+    if requests.iter().all(|request| matches!(request.source, Source::Url)) {
+        only_for_torrents(args)?;
+    } else {
+        swarm::check_addresses(network)?;
+    }
     let TransferArgs { state, storage, runtime, .. } = &args.transfer;
     if args.stream.is_some() && requests.len() > 1 {
         return Err(UsageError(format!(
             "--stream is for a single download, and there are {}",
             requests.len()
-        )));
+        ))
+        .into());
     }
     let stream = args.stream;
     Ok(Get { requests, config, state: state.clone(), storage: *storage, runtime: *runtime, stream })
@@ -177,14 +184,14 @@ fn only_for_one_file(args: &GetArgs, files: usize) -> Result<(), UsageError> {
 }
 
 /// What the first of an entry's addresses is.
-fn source(first: &str) -> Result<(Source, String), UsageError> {
+fn source(first: &str) -> Result<(Source, String), Refusal> {
     let wrong = |error: &dyn std::fmt::Display| UsageError(format!("{}: {error}", text::escape(first)));
     if metainfo::is_magnet(first) {
         let magnet = Magnet::parse(first).map_err(|error| wrong(&error))?;
         return Ok((Source::Magnet, torrent_name(magnet.info_hash)));
     }
     if metainfo::is_file(first) {
-        let torrent = metainfo::read(Path::new(first)).map_err(|failure| UsageError(failure.0))?;
+        let torrent = metainfo::read(Path::new(first))?;
         let name = torrent_name(torrent.info_hash());
         return Ok((Source::Torrent(Box::new(torrent)), name));
     }
@@ -196,7 +203,7 @@ pub(crate) fn torrent_name(info_hash: InfoHash) -> String {
     format!("urn:btih:{info_hash}")
 }
 
-fn request(args: &GetArgs, entry: &Entry) -> Result<Request, UsageError> {
+fn request(args: &GetArgs, entry: &Entry) -> Result<Request, Refusal> {
     let mut urls = entry.urls.iter().chain(&args.mirror);
     let url = urls.next().ok_or_else(|| UsageError("there is no URL".to_owned()))?.clone();
     let (source, plain_url) = source(&url)?;
@@ -226,9 +233,8 @@ fn request(args: &GetArgs, entry: &Entry) -> Result<Request, UsageError> {
     }
     if !args.cookie.is_empty() {
         if options.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cookie")) {
-            return Err(UsageError(
-                "there are --cookie and a Cookie header; put all into one of them".to_owned(),
-            ));
+            let why = "there are --cookie and a Cookie header; put all into one of them";
+            return Err(UsageError(why.to_owned()).into());
         }
         options = options
             .cookies(args.cookie.iter().map(|cookie| checked_cookie(cookie)).collect::<Result<Vec<_>, _>>()?);
@@ -258,6 +264,20 @@ fn not_for_torrents(args: &GetArgs, entry: &Entry) -> Result<(), UsageError> {
     }
 }
 
+/// Options that would do nothing without a torrent, and be missed.
+fn only_for_torrents(args: &GetArgs) -> Result<(), UsageError> {
+    let given = [
+        (args.select_file.is_some(), "--select-file"),
+        (args.sequential, "--sequential"),
+        (!args.swarm.peer.is_empty(), "--peer"),
+        (args.swarm.network.bind.is_some(), "--bind"),
+    ];
+    match given.into_iter().find(|(given, _)| *given) {
+        None => Ok(()),
+        Some((_, option)) => Err(UsageError(format!("{option} is for torrents, and there is none"))),
+    }
+}
+
 fn checked_url(url: &str) -> Result<String, UsageError> {
     let shown = text::escape(url);
     match Url::parse(url) {
@@ -267,9 +287,9 @@ fn checked_url(url: &str) -> Result<String, UsageError> {
             Err(UsageError(format!("{shown}: \"{scheme}\" is not supported, only http and https{hint}")))
         }
         Ok(_) => Ok(url.to_owned()),
-        Err(url::ParseError::RelativeUrlWithoutBase) => {
-            Err(UsageError(format!("{shown}: a URL begins with http:// or https://")))
-        }
+        Err(url::ParseError::RelativeUrlWithoutBase) => Err(UsageError(format!(
+            "{shown}: a URL begins with http:// or https://, and there is no .torrent file of this name"
+        ))),
         Err(error) => Err(UsageError(format!("{shown}: not a URL ({error})"))),
     }
 }
@@ -329,12 +349,12 @@ fn is_field_value(value: &str) -> bool {
     value.chars().all(|c| c == '\t' || !c.is_control())
 }
 
-fn at_line(args: &GetArgs, entry: &Entry, UsageError(why): UsageError) -> UsageError {
-    match &args.input_file {
-        Some(file) if entry.line > 0 => {
-            UsageError(format!("--input-file {}: line {}: {why}", text::path(file), entry.line))
-        }
-        _ => UsageError(why),
+fn at_line(args: &GetArgs, entry: &Entry, refusal: Refusal) -> Refusal {
+    let Some(file) = args.input_file.as_ref().filter(|_| entry.line > 0) else { return refusal };
+    let at = |why: &str| format!("--input-file {}: line {}: {why}", text::path(file), entry.line);
+    match refusal {
+        Refusal::Usage(UsageError(why)) => UsageError(at(&why)).into(),
+        Refusal::Failure(Failure(why)) => Failure(at(&why)).into(),
     }
 }
 
@@ -345,14 +365,17 @@ mod tests {
     use clap::Parser as _;
     use std::time::Duration;
 
-    fn parse(arguments: &[&str]) -> Result<Get, UsageError> {
+    fn parse(arguments: &[&str]) -> Result<Get, Refusal> {
         let cli = Cli::try_parse_from(["gosh-dl", "get"].iter().chain(arguments)).expect("clap takes it");
         let Command::Get(args) = cli.command else { panic!("not get") };
         get(&args)
     }
 
     fn error(arguments: &[&str]) -> String {
-        parse(arguments).expect_err("wrong usage").0
+        let Err(Refusal::Usage(UsageError(why))) = parse(arguments) else {
+            panic!("it is right: {arguments:?}")
+        };
+        why
     }
 
     #[test]
@@ -434,7 +457,7 @@ mod tests {
 
     #[test]
     fn wrong_usage_says_what_is_wrong() {
-        let cases: [(&[&str], &str); 16] = [
+        let cases: [(&[&str], &str); 18] = [
             (&["-o", "n", "http://a/1", "http://a/2"], "--out is for a single file, and there are 2"),
             (&["--mirror", "http://b/", "http://a/1", "http://a/2"], "--mirror is for a single file"),
             (
@@ -447,6 +470,8 @@ mod tests {
             (&["localhost:80/file"], "did you mean https://"),
             (&["ftp://a/file"], "\"ftp\" is not supported"),
             (&["http://a:x/"], "not a URL"),
+            (&["--select-file", "1", "http://a/"], "--select-file is for torrents"),
+            (&["--bind", "127.0.0.1", "http://a/"], "--bind is for torrents"),
             (&["-H", "no colon", "http://a/"], "\"Name: value\""),
             (&["-H", "A: b\nC: d", "http://a/"], "control character"),
             (&["-H", "Host: x", "http://a/"], "--header \"Host: x\": this header is set by the program"),

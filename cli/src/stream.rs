@@ -70,9 +70,9 @@ impl Stream {
         }
     }
 
-    /// Whether there is anything to serve.
+    /// Whether there is anything to serve: what was skipped has no file of its own.
     pub(crate) fn is_serving(&self) -> bool {
-        self.serving.is_some()
+        matches!(self.serving, Some((_, true)))
     }
 
     /// The lines that tell where the files are, once they are known; each only once.

@@ -1,10 +1,11 @@
 //! What the arguments about torrents mean.
 
-use crate::args::{Encryption, SeedArgs, SwarmArgs, Transport};
+use crate::args::{Addresses, Encryption, NetworkArgs, SeedArgs, SwarmArgs, Transport};
 use crate::engine::Runtime;
-use crate::failure::{UsageError, io_message};
+use crate::failure::{Failure, Refusal, UsageError, io_message};
 use gosh_dl_core::download::DownloadOptions;
 use gosh_dl_core::engine::{EngineConfig, TorrentConfig};
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(crate) struct Seed {
 }
 
 /// The meaning of `gosh-dl seed`.
-pub(crate) fn seed(args: &SeedArgs) -> Result<Seed, UsageError> {
+pub(crate) fn seed(args: &SeedArgs) -> Result<Seed, Refusal> {
     let dir = std::path::absolute(args.dir.clone().unwrap_or_else(|| PathBuf::from(".")))
         .map_err(|error| UsageError(format!("--dir: {}", io_message(&error))))?;
     let mut options = options(&args.swarm, DownloadOptions::new().save_dir(dir));
@@ -31,12 +32,13 @@ pub(crate) fn seed(args: &SeedArgs) -> Result<Seed, UsageError> {
         // Until it is interrupted.
         options = options.seed_ratio(0.0);
     }
-    let config = config(&args.swarm, EngineConfig::new().record(args.record.clone()))?;
+    let config = config(&args.swarm.network, EngineConfig::new().record(args.record.clone()))?;
+    check_addresses(&args.swarm.network)?;
     Ok(Seed { torrent: args.torrent.clone(), options, config, runtime: args.runtime })
 }
 
 /// The engine's settings with what the arguments say of torrents.
-pub(crate) fn config(args: &SwarmArgs, defaults: EngineConfig) -> Result<EngineConfig, UsageError> {
+pub(crate) fn config(args: &NetworkArgs, defaults: EngineConfig) -> Result<EngineConfig, UsageError> {
     if args.transport == Transport::Utp {
         return Err(UsageError(
             "--transport utp: there is no uTP yet; peers are reached over TCP".to_owned(),
@@ -47,12 +49,11 @@ pub(crate) fn config(args: &SwarmArgs, defaults: EngineConfig) -> Result<EngineC
             "--encryption required: connections to peers cannot be encrypted yet".to_owned(),
         ));
     }
-    let mut torrent = TorrentConfig::new().bind_address(args.bind);
+    // Who is to be seen at one address only is not to be found at others.
+    let mut torrent = TorrentConfig::new().bind_address(args.bind).listen_address(args.bind);
     if let Some(listen) = args.listen {
         torrent = torrent.listen_port_range((listen.port(), listen.port()));
-        if !listen.ip().is_unspecified() {
-            torrent = torrent.listen_address(Some(listen.ip()));
-        }
+        torrent = torrent.listen_address(Some(listen.ip()).filter(|ip| !ip.is_unspecified()));
     }
     let max_peers = args.max_peers.map_or(defaults.max_peers, usize::from);
     let config = defaults
@@ -64,9 +65,23 @@ pub(crate) fn config(args: &SwarmArgs, defaults: EngineConfig) -> Result<EngineC
     Ok(config)
 }
 
+/// Whether the addresses that were given can be had: the engine would go on without, and nobody would know.
+pub(crate) fn check_addresses(args: &NetworkArgs) -> Result<(), Failure> {
+    if let Some(listen) = args.listen {
+        TcpListener::bind(listen)
+            .map_err(|error| Failure(format!("--listen {listen}: {}; choose another", io_message(&error))))?;
+    }
+    if let Some(bind) = args.bind {
+        UdpSocket::bind((bind, 0)).map_err(|error| {
+            Failure(format!("--bind {bind}: {}; give an address of this machine", io_message(&error)))
+        })?;
+    }
+    Ok(())
+}
+
 /// `options` with what the arguments say of torrents.
 pub(crate) fn options(args: &SwarmArgs, mut options: DownloadOptions) -> DownloadOptions {
-    for peer in &args.peer {
+    for peer in args.peer.iter().flat_map(|Addresses(peer)| peer) {
         options = options.peer(*peer);
     }
     options.seed_ratio = args.seed_ratio;

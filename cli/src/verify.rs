@@ -22,7 +22,7 @@ pub(crate) enum Say {
 /// A file that is not as the torrent has it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename = "bad_file")]
-struct BadFile {
+pub(crate) struct BadFile {
     /// Its number in the torrent.
     file: usize,
     /// Where it is, or should be.
@@ -36,9 +36,10 @@ struct BadFile {
 /// What came of it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename = "verified")]
-struct Verdict {
+pub(crate) struct Verdict {
     info_hash_v1: String,
-    valid: bool,
+    /// Whether all is as the torrent has it.
+    pub(crate) valid: bool,
     pieces: u32,
     bad_pieces: u32,
     files: usize,
@@ -66,7 +67,8 @@ pub(crate) fn verify(torrent: &Path, dir: Option<&Path>, say: Say) -> Result<u8,
     Ok(u8::from(!verdict.valid))
 }
 
-fn compare(metainfo: &Metainfo, dir: &Path) -> (Vec<BadFile>, Verdict) {
+/// What is wrong with the files below `dir`.
+pub(crate) fn compare(metainfo: &Metainfo, dir: &Path) -> (Vec<BadFile>, Verdict) {
     let (grid, parts) = (metainfo.grid(), parts(metainfo, dir));
     let hashes = pieces::hash(grid, &parts);
     let is_bad = |index: &u32| {
@@ -147,7 +149,8 @@ fn line(bad: &BadFile) -> String {
 }
 
 impl Verdict {
-    fn sentence(&self) -> String {
+    /// The same for people.
+    pub(crate) fn sentence(&self) -> String {
         if self.valid {
             return "every piece is right".to_owned();
         }

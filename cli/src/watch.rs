@@ -9,6 +9,7 @@ use crate::settings::Show;
 use crate::signals::{Interrupt, Signals};
 use crate::stream::Stream;
 use crate::tally::Tally;
+use crate::trouble::{self, Trouble};
 use crate::wait::{Tasks, Ticks, next_tick};
 use crate::{failure, text};
 use gosh_dl_core::download::DownloadId;
@@ -59,6 +60,7 @@ pub(crate) struct Watch {
     before: HashMap<DownloadId, u64>,
     /// Where players are served.
     stream: Option<Stream>,
+    trouble: Trouble,
 }
 
 impl Watch {
@@ -77,6 +79,7 @@ impl Watch {
             serving: HashSet::new(),
             before,
             stream,
+            trouble: Trouble::default(),
         }
     }
 
@@ -84,6 +87,9 @@ impl Watch {
     pub(crate) fn already_complete(&mut self, status: &DownloadStatus) {
         self.tally.done += 1;
         self.skipped(status);
+        if let Some(stream) = &mut self.stream {
+            stream.serve(&self.engine, status.id);
+        }
     }
 
     /// Watches until every download ended, or somebody wants to stop.
@@ -94,19 +100,22 @@ impl Watch {
         signals: &mut Signals,
     ) -> End {
         let mut ticks = self.progress.interval().map(Ticks::new);
+        let mut looks = Ticks::new(trouble::LOOK);
         while !(pending.is_empty() && self.open.is_empty()) {
-            match next(signals, &mut ticks, pending, events).await {
+            match next(signals, &mut ticks, &mut looks, pending, events).await {
                 Next::Interrupt(interrupt) => {
                     self.progress.clear();
                     return End::Stopped(interrupt);
                 }
                 Next::Tick => self.progress.update(&self.engine.active(), &self.tally),
+                Next::Look => self.tell_trouble(),
                 Next::Answer(answer) => self.on_answer(answer),
                 Next::Event(Some(event)) => self.on_event(&event),
                 Next::Event(None) => return self.finish(),
             }
             self.tell_stream();
         }
+        self.tell_stream();
         self.serve_on(signals).await;
         self.finish()
     }
@@ -201,19 +210,22 @@ impl Watch {
         if self.show.json {
             output::result(&json::waiting(&status, error, delay));
         } else if !self.show.quiet {
-            let line = failure::retry(&status.metadata.url, error, delay);
+            let line = failure::retry(&failure::name(&status), error, delay);
             self.progress.aside(|| output::error(&line));
         }
     }
 
     fn on_warning(&mut self, id: DownloadId, message: &str) {
-        if self.show.json
-            && let Some(status) = self.engine.status(id)
-        {
-            output::result(&json::warning(&status, message));
+        self.trouble.heard(&self.engine, id, message);
+        if let Some(status) = self.engine.status(id) {
+            self.progress.warn(self.show, &status, message);
         }
-        let message = text::escape(message).into_owned();
-        self.progress.aside(|| output::error(&format!("warning: {message}")));
+    }
+
+    fn tell_trouble(&mut self) {
+        for (status, message) in self.trouble.news(&self.engine) {
+            self.progress.warn(self.show, &status, &message);
+        }
     }
 
     fn on_completed(&mut self, id: DownloadId) {
@@ -240,7 +252,7 @@ impl Watch {
             self.progress.aside(|| output::result(&format!("{path} is whole ({size})")));
         } else if !self.show.quiet {
             let took = began.unwrap_or(self.start).elapsed();
-            let fetched = size.saturating_sub(before.unwrap_or(0));
+            let fetched = downloaded.unwrap_or_else(|| size.saturating_sub(before.unwrap_or(0)));
             let speed = match rate::average(fetched, took) {
                 0 => String::new(),
                 speed => format!(", {}", rate::speed(speed)),
@@ -248,6 +260,10 @@ impl Watch {
             let (path, size, took) = (path(&status), rate::bytes(size), rate::elapsed(took));
             let line = format!("saved {path} ({size} in {took}{speed})");
             self.progress.aside(|| output::result(&line));
+            if status.kind == DownloadKind::Http && path.ends_with(".torrent") {
+                self.progress
+                    .aside(|| output::note(&format!("gosh-dl get {path} fetches what this torrent has")));
+            }
         }
     }
 
@@ -272,7 +288,7 @@ impl Watch {
         if self.show.json {
             output::result(&json::failed(&status, error, retryable));
         }
-        self.progress.aside(|| output::error(&failure::line(&status.metadata.url, error)));
+        self.progress.aside(|| output::error(&failure::of(&status, error)));
     }
 
     fn on_removed(&mut self, id: DownloadId) {
@@ -331,6 +347,7 @@ pub(crate) async fn go_on(engine: Engine, status: DownloadStatus) -> Result<Down
 enum Next {
     Interrupt(Interrupt),
     Tick,
+    Look,
     Answer(Result<DownloadId, Refused>),
     /// `None` where the engine is gone.
     Event(Option<DownloadEvent>),
@@ -340,6 +357,7 @@ enum Next {
 async fn next(
     signals: &mut Signals,
     ticks: &mut Option<Ticks>,
+    looks: &mut Ticks,
     pending: &mut Pending,
     events: &mut EventStream,
 ) -> Next {
@@ -348,7 +366,11 @@ async fn next(
         next_tick(ticks).await;
         Next::Tick
     };
+    let look = async {
+        looks.next().await;
+        Next::Look
+    };
     let answer = async { Next::Answer(pending.next().await) };
     let event = async { Next::Event(events.recv().await) };
-    or(interrupt, or(tick, or(answer, event))).await
+    or(interrupt, or(tick, or(look, or(answer, event)))).await
 }

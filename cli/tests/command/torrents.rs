@@ -2,6 +2,7 @@
 
 use crate::lab::{Home, content};
 use std::fs;
+use std::net::TcpListener;
 
 /// A folder of three files of 40,000, 0 and 50,000 bytes, in pieces of 16 KiB, and its torrent.
 fn album(home: &Home) {
@@ -103,4 +104,73 @@ fn verify_of_what_is_no_place_or_no_torrent_says_so() {
     let magnet = "magnet:?xt=urn:btih:0123456789012345678901234567890123456789";
     let refused = home.run(&["verify", magnet]).expect(1).stderr;
     assert!(refused.contains("give the .torrent file"), "{refused}");
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_an_error() {
+    let home = Home::new();
+    album(&home);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for command in ["seed", "get"] {
+        let refused = home.run(&[command, "a.torrent", "--listen", &taken]).expect(1).stderr;
+        assert!(refused.contains(&format!("--listen {taken}: Address already in use")), "{refused}");
+        // TEST-NET-1 is nobody's.
+        let refused = home.run(&[command, "a.torrent", "--bind", "192.0.2.1"]).expect(1).stderr;
+        assert!(refused.contains("--bind 192.0.2.1: Cannot assign requested address"), "{refused}");
+        let refused = home.run(&[command, "a.torrent", "--peer", "nonsense"]).expect(2).stderr;
+        assert!(
+            refused.contains("HOST:PORT") && refused.contains(&format!("see gosh-dl {command} --help")),
+            "{refused}"
+        );
+    }
+    assert_eq!(home.names(), ["a.torrent", "album"]);
+}
+
+#[test]
+fn a_seed_without_a_right_piece_says_what_is_wrong() {
+    let home = Home::new();
+    album(&home);
+    for name in ["a", "z"] {
+        fs::write(home.file("album").join(name), vec![7; 60_000]).unwrap();
+    }
+    let failed = home.run(&["seed", "a.torrent", "--listen", "127.0.0.1:0"]).expect(1).stderr;
+    assert!(failed.contains("album: 6 of 6 pieces and 2 of 3 files are missing or wrong in "), "{failed}");
+    let failed = home.run(&["get", "a.torrent", "--listen", "127.0.0.1:0"]).expect(1).stderr;
+    assert!(failed.starts_with("gosh-dl: album: "), "{failed}");
+    assert!(failed.contains("--dir, or write over it with --on-conflict overwrite"), "{failed}");
+    assert_eq!(fs::read(home.file("album/a")).unwrap(), vec![7; 60_000]);
+}
+
+#[test]
+fn who_finds_no_peers_is_told_why_once() {
+    let home = Home::new();
+    album(&home);
+    let get = ["get", "--json", "--listen", "127.0.0.1:0"];
+    let mut alone = home.start(&[&get[..], &["a.torrent", "-d", "alone"]].concat());
+    alone.wait_for(|line| line.contains("\"warning\"") && line.contains("--peer HOST:PORT"));
+    alone.signal("INT");
+    alone.end().expect(130);
+    let tracker = "http://127.0.0.1:1/announce";
+    let arguments = ["create", "album", "-o", "b.torrent", "--piece-length", "16K", "--tracker", tracker];
+    home.run(&arguments).expect(0);
+    let mut refused = home.start(&[&get[..], &["b.torrent", "-d", "refused"]].concat());
+    refused.wait_for(|line| line.contains("\"warning\"") && line.contains(&format!("{tracker}: ")));
+    // Two more looks.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    refused.signal("INT");
+    let ended = refused.end().expect(130);
+    assert_eq!(ended.stderr.matches("warning: ").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_torrent_that_cannot_be_read_is_a_failure_and_not_wrong_usage() {
+    let home = Home::new();
+    fs::write(home.file("bad.torrent"), "nonsense").unwrap();
+    for command in ["get", "seed", "show", "verify"] {
+        for torrent in ["bad.torrent", "missing.torrent"] {
+            let failed = home.run(&[command, torrent]).expect(1).stderr;
+            assert!(failed.starts_with(&format!("gosh-dl: {torrent}: ")), "{command}: {failed}");
+        }
+    }
 }

@@ -141,6 +141,54 @@ fn ranges_of_a_download_over_http_come_while_it_is_fetched() {
     }
 }
 
+/// What is whole is served without being fetched again; of a torrent because its files are there, over HTTP because the
+/// state of a command that was killed says so.
+#[test]
+fn what_is_complete_already_is_served_until_interrupted() {
+    let Some(album) = Album::new(&[]).filter(|_| has_curl()) else { return };
+    let lab = &album.lab;
+    let get = || {
+        let get = Gosh::new(&lab.path(".")).args(["get", "-d"]).arg(lab.path("www")).arg(album.path());
+        get.args(["--listen", &free_address("127.0.0.1").to_string()])
+    };
+    let (mut running, urls) = stream(lab, get(), 4);
+    wait_complete(lab, &mut running);
+    assert_part(&curl(lab, &urls[0], &["-r", "5-77"]), &album.files[0].1, 5, 78);
+    assert_eq!(running.interrupt().code, Some(0));
+
+    let content = lab.serve("film.mp4", 1_000_000);
+    let server = lab.site().start();
+    let get = || Gosh::new(&lab.path(".")).args(["get", "-d"]).arg(lab.out()).arg(server.url("/film.mp4"));
+    let (mut running, _) = stream(lab, get(), 1);
+    wait_complete(lab, &mut running);
+    running.kill();
+    let (mut running, urls) = stream(lab, get(), 1);
+    wait_complete(lab, &mut running);
+    let got = curl(lab, &urls[0], &[]);
+    assert!(got.status == "200" && got.body == content, "{}", got.head);
+    assert_eq!(running.interrupt().code, Some(0));
+    assert_eq!(lab.listing(), ["film.mp4"], "it was not fetched again");
+}
+
+#[test]
+fn a_player_in_the_middle_is_not_cut_off_by_the_end_of_the_download() {
+    let Some(lab) = Lab::new().filter(|_| has_curl()) else { return };
+    let content = lab.serve("film.mp4", 4_000_000);
+    let server = lab.site().start();
+    // Two seconds to fetch, and four to play.
+    let (mut running, urls) =
+        stream(&lab, lab.get(&[server.url("/film.mp4")]).args(["--limit-rate", "2M"]), 1);
+    let body = std::thread::scope(|scope| {
+        let play = ["-s", "--max-time", "60", "--limit-rate", "1M", &urls[0]];
+        let player = scope.spawn(move || Command::new("curl").args(play).output().expect("curl runs").stdout);
+        wait_complete(&lab, &mut running);
+        assert!(!player.is_finished(), "it was faster than the download");
+        player.join().expect("it ends")
+    });
+    assert!(body == content, "{} bytes of {}", body.len(), content.len());
+    assert_eq!(running.interrupt().code, Some(0));
+}
+
 #[test]
 fn strangers_slow_talkers_and_crowds_keep_nobody_from_being_served() {
     let Some(lab) = Lab::new().filter(|_| has_curl()) else { return };
