@@ -64,6 +64,8 @@ impl<'a> Stage<'a> {
 
     /// Makes the torrent of a file or folder.
     pub(crate) fn make_torrent(&self, content: &Path) {
+        // `create` writes over nothing.
+        let _ = fs::remove_file(&self.subject.torrent);
         let mut command = Command::new(&self.plan.program);
         command.arg("create").arg(content).arg("-o").arg(&self.subject.torrent);
         assert!(command.output().expect("the program runs").status.success(), "{command:?}");
