@@ -81,6 +81,24 @@ fn file_that_is_skipped_while_it_runs_is_not_fetched() {
     assert_eq!((files[2].selected, files[2].priority), (false, FilePriority::Skip));
 }
 
+/// When nothing more was wanted, the run of a web server was cancelled, and the server never asked again.
+#[test]
+fn web_server_that_was_in_the_middle_of_a_file_is_asked_again_when_that_is_wanted_again() {
+    let (mut world, id) = begin(DownloadOptions::new().sequential(true).seed_ratio(100.0));
+    while completed(&mut world, id)[0] < FILE || completed(&mut world, id)[1] == 0 {
+        world.run_for(Duration::from_millis(100));
+    }
+    world.set_file_priorities(id, &[(1, FilePriority::Skip), (2, FilePriority::Skip)]).expect("it is taken");
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.state(id), DownloadState::Seeding);
+    world
+        .set_file_priorities(id, &[(1, FilePriority::Normal), (2, FilePriority::Normal)])
+        .expect("it is taken");
+    world.run_for(Duration::from_secs(15));
+    assert_eq!(world.state(id), DownloadState::Seeding);
+    (0..3).for_each(|number| assert_eq!(file(&world, number), Some(bytes(number))));
+}
+
 #[test]
 fn file_that_is_wanted_after_the_end_is_fetched_and_what_is_wanted_outlives_a_restart() {
     let (mut world, id) = begin(DownloadOptions::new().selected_files(vec![1]));

@@ -87,7 +87,7 @@ impl Torrent {
     /// Something was given back, or is wanted again: web seeds look whether there is something for them.
     pub(super) fn wake_seeds(&mut self) {
         for seed in self.seeds.keys() {
-            if let Some(slot) = self.seeds.get_mut(seed).filter(|slot| slot.starved) {
+            if let Some(slot) = self.seeds.get_mut(seed) {
                 slot.starved = false;
                 self.touch_seed(seed);
             }
@@ -96,17 +96,16 @@ impl Torrent {
 
     /// Web seeds leave what they are at, for what is waited for.
     pub(super) fn hurry_seeds(&mut self, now: Instant) {
-        let Some(Content { picker: Some(picker), .. }) = &mut self.content else { return };
-        for seed in self.seeds.keys() {
-            picker.released_all(Sender::WebSeed(seed));
-        }
         self.rest_seeds(now);
         self.wake_seeds();
     }
 
-    /// Nothing more is wanted of web seeds.
+    /// Nothing more is wanted of web seeds: what they were asked for can be asked of others.
     pub(super) fn rest_seeds(&mut self, now: Instant) {
         for seed in self.seeds.keys() {
+            if let Some(picker) = self.content.as_mut().and_then(|content| content.picker.as_mut()) {
+                picker.released_all(Sender::WebSeed(seed));
+            }
             self.with_seed(seed, |machine| machine.cancel(now));
         }
     }
