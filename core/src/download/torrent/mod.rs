@@ -370,6 +370,7 @@ impl Torrent {
             Lane::WebSeed(seed, slot) => self.with_seed(seed, |seed| seed.handle_link(now, slot, input)),
             Lane::Tracker(slot) => {
                 self.announcer.handle_link(now, slot, input);
+                self.feed_tracker(slot);
                 self.touched.push_back(Child::Announcer);
             }
         }
@@ -381,7 +382,7 @@ impl Torrent {
         match lane {
             Lane::Tracker(slot) => {
                 self.announcer.leased(now, slot, lease);
-                self.hungry.push_back(lane);
+                self.feed_tracker(slot);
                 self.touched.push_back(Child::Announcer);
             }
             Lane::WebSeed(seed, slot) if self.seeds.contains(seed) => {

@@ -49,6 +49,14 @@ impl Torrent {
         self.deadlines.set(Timer::Announcer, self.announcer.poll_timeout());
     }
 
+    /// The link to a tracker may want credit.
+    pub(super) fn feed_tracker(&mut self, slot: announcer::SlotKey) {
+        let lane = Lane::Tracker(slot);
+        if self.announcer.credit(slot).is_some() && !self.hungry.contains(&lane) {
+            self.hungry.push_back(lane);
+        }
+    }
+
     fn on_announcer(&mut self, now: Instant, output: announcer::Output) {
         let out = match output {
             announcer::Output::Lease(lease) => Output::Lease(lease.map(Lane::Tracker)),

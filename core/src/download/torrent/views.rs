@@ -224,7 +224,7 @@ impl Torrent {
                     self.hungry.push_back(lane);
                 }
             }
-            Lane::Tracker(_) => self.hungry.push_back(lane),
+            Lane::Tracker(slot) => self.feed_tracker(slot),
             Lane::WebSeed(seed, slot) => self.seed_hungry(seed, slot),
         }
     }
