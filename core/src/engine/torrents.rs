@@ -592,12 +592,8 @@ impl super::entry::Entry {
             file_priorities: super::file_priorities::by_number(&options.file_priorities),
             trackers,
             web_seeds: magnet.map_or_else(Vec::new, |magnet| magnet.web_seeds.clone()),
-            known_peers: options
-                .peers
-                .iter()
-                .copied()
-                .chain(magnet.into_iter().flat_map(known_peers))
-                .collect(),
+            known_peers: options.peers.clone(),
+            magnet_peers: magnet.map_or_else(Vec::new, |magnet| magnet.peers.clone()),
             bind: config.torrent.bind_address,
             goal: self.goal(config),
             peer_timeout: config.torrent.peer_timeout,
@@ -611,11 +607,6 @@ fn selected(magnet: &Magnet) -> Option<Vec<usize>> {
     let files = magnet.select_only.iter().cloned().flatten().take(MAX_SELECTED);
     let files: Vec<usize> = files.filter_map(|index| usize::try_from(index).ok()).collect();
     (!files.is_empty()).then_some(files)
-}
-
-/// The peers that a magnet link names by their addresses.
-fn known_peers(magnet: &Magnet) -> impl Iterator<Item = SocketAddr> + '_ {
-    magnet.peers.iter().filter_map(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, *port)))
 }
 
 /// A link that names more files means all of them.

@@ -43,7 +43,7 @@ impl Torrent {
     }
 
     /// Whether somebody could be of use: while it is fetched, and while others may fetch from here.
-    fn wants_peers(&self) -> bool {
+    pub(super) fn wants_peers(&self) -> bool {
         self.stop.is_none() && matches!(self.phase, Phase::Connecting | Phase::Downloading | Phase::Seeding)
     }
 

@@ -163,6 +163,7 @@ mod tests {
             trackers: Vec::new(),
             web_seeds: Vec::new(),
             known_peers: Vec::new(),
+            magnet_peers: Vec::new(),
             bind: None,
             goal: Default::default(),
             peer_timeout: Duration::from_secs(120),

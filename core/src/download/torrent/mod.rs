@@ -43,7 +43,7 @@ pub use self::views::PeerView;
 pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
 
 use self::announcer::Announcer;
-use self::candidates::Candidates;
+use self::candidates::{Candidates, Source};
 use self::candidates::pex::PexJournal;
 use self::choker::Choker;
 use self::files::TorrentFiles;
@@ -77,6 +77,8 @@ pub enum Lane {
     Tracker(announcer::SlotKey),
     /// An exchange with a web seed.
     WebSeed(SeedKey, web_seed::SlotKey),
+    /// The look-up of a host that a magnet link names, with the port of the peer there.
+    Host(u16),
 }
 
 /// Who sends blocks.
@@ -373,6 +375,7 @@ impl Torrent {
                 self.feed_tracker(slot);
                 self.touched.push_back(Child::Announcer);
             }
+            Lane::Host(_) => {}
         }
         self.settle(now);
     }
@@ -388,7 +391,7 @@ impl Torrent {
             Lane::WebSeed(seed, slot) if self.seeds.contains(seed) => {
                 self.with_seed(seed, |seed| seed.leased(now, slot, lease));
             }
-            Lane::WebSeed(..) | Lane::Peer(_) => {
+            Lane::WebSeed(..) | Lane::Peer(_) | Lane::Host(_) => {
                 self.outputs.push_back(Output::Lease(lease::Output::Release(lease)));
             }
         }
@@ -403,16 +406,23 @@ impl Torrent {
                 self.touched.push_back(Child::Announcer);
             }
             Lane::WebSeed(seed, slot) => self.with_seed(seed, |seed| seed.lease_failed(now, slot, error)),
-            Lane::Peer(_) => {}
+            Lane::Peer(_) | Lane::Host(_) => {}
         }
         self.settle(now);
     }
 
     /// A look-up ended.
     pub fn resolved(&mut self, now: Instant, lane: Lane, result: Result<Vec<IpAddr>, ResolveError>) {
-        if let Lane::Tracker(slot) = lane {
-            self.announcer.resolved(now, slot, result);
-            self.touched.push_back(Child::Announcer);
+        match (lane, result) {
+            (Lane::Tracker(slot), result) => {
+                self.announcer.resolved(now, slot, result);
+                self.touched.push_back(Child::Announcer);
+            }
+            (Lane::Host(port), Ok(ips)) if self.wants_peers() => {
+                let found: Vec<_> = ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                self.on_peers_found(now, &found, Source::Magnet);
+            }
+            _ => {}
         }
         self.settle(now);
     }
@@ -524,3 +534,6 @@ impl Torrent {
         if self.phase == Phase::Ended { None } else { self.deadlines.next() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,8 +54,10 @@ pub struct TorrentPlan {
     pub trackers: Vec<Vec<String>>,
     /// Addresses of web servers that have its files (BEP 19), beside those that the metainfo names.
     pub web_seeds: Vec<String>,
-    /// Addresses that are known already.
+    /// Addresses that the user names.
     pub known_peers: Vec<SocketAddr>,
+    /// Peers that a magnet link names (`x.pe`): hosts or addresses, and ports.
+    pub magnet_peers: Vec<(String, u16)>,
     /// The own address that connections come from, over whose family they go then.
     pub bind: Option<IpAddr>,
     /// When seeding ends.

@@ -14,12 +14,28 @@ impl Torrent {
     pub(super) fn join_swarm(&mut self, now: Instant) {
         if self.announced == Announced::Never {
             self.announced = Announced::Started;
+            self.find_magnet_peers(now);
             self.tell_totals();
             self.announcer.start(now);
             self.touched.push_back(Child::Announcer);
         }
         self.deadlines.set(Timer::Connect, Some(now));
         self.watch_peers(now);
+    }
+
+    /// Whom a magnet link names, by their addresses or their hosts.
+    fn find_magnet_peers(&mut self, now: Instant) {
+        for (host, port) in &self.plan.magnet_peers {
+            match host.parse() {
+                Ok(ip) => _ = self.candidates.add(now, SocketAddr::new(ip, *port), Source::Magnet),
+                // BEP 27: only its trackers name the peers of a private torrent.
+                Err(_) if self.config.private => {}
+                Err(_) => {
+                    let host = host.as_str().into();
+                    self.outputs.push_back(Output::Resolve { lane: Lane::Host(*port), host });
+                }
+            }
+        }
     }
 
     /// What is looked at now and then while there are peers begins with the first of them.
@@ -75,7 +91,7 @@ impl Torrent {
         self.outputs.push_back(out);
     }
 
-    fn on_peers_found(&mut self, now: Instant, peers: &[SocketAddr], source: Source) {
+    pub(super) fn on_peers_found(&mut self, now: Instant, peers: &[SocketAddr], source: Source) {
         for address in peers {
             self.candidates.add(now, *address, source);
         }

@@ -47,7 +47,7 @@ impl Torrent {
                 self.seeds.get(seed).map(|slot| slot.machine.payload(exchange, data))
             }
             // What a tracker answers is read.
-            Lane::Tracker(_) => Some(Vec::new()),
+            Lane::Tracker(_) | Lane::Host(_) => Some(Vec::new()),
         };
         known.unwrap_or_else(|| vec![0..data.len()])
     }
@@ -207,6 +207,7 @@ impl Torrent {
                 }),
                 Lane::Tracker(slot) => self.announcer.credit(slot).map(|credit| (credit, true)),
                 Lane::WebSeed(seed, slot) => self.seed_credit(seed, slot).map(|credit| (credit, false)),
+                Lane::Host(_) => None,
             };
             if let Some((credit, idle)) = credit {
                 return Some((lane, credit, idle));
@@ -226,6 +227,7 @@ impl Torrent {
             }
             Lane::Tracker(slot) => self.feed_tracker(slot),
             Lane::WebSeed(seed, slot) => self.seed_hungry(seed, slot),
+            Lane::Host(_) => {}
         }
     }
 
@@ -248,6 +250,7 @@ impl Torrent {
                 self.touched.push_back(super::Child::Announcer);
             }
             Lane::WebSeed(seed, slot) => self.with_seed(seed, |seed| seed.grant(now, slot, bytes)),
+            Lane::Host(_) => {}
         }
     }
 }

@@ -96,6 +96,7 @@ impl World {
             trackers: vec![vec!["http://t.example/announce".into(), "udp://192.0.2.50:6969/".into()]],
             web_seeds: if bit(5) { vec!["http://w.example/".into()] } else { Vec::new() },
             known_peers: vec![([192, 0, 2, 1], 6881).into(), ([192, 0, 2, 2], 6881).into()],
+            magnet_peers: Vec::new(),
             bind: None,
             goal: Default::default(),
             peer_timeout: Duration::from_secs(120),
