@@ -74,7 +74,8 @@ pub struct TorrentConfig {
     /// The own address that connections to peers, trackers and web seeds come from; addresses of the other family are
     /// not connected to then. Default: as the system chooses.
     pub bind_address: Option<IpAddr>,
-    /// How long a peer may be silent. Default 120 s.
+    /// How long a peer may be silent; 30 s later it is parted with. Default 120 s, as often as peers say something at
+    /// least.
     pub peer_timeout: Duration,
     /// How long a peer may take to accept a connection. Default 10 s.
     pub connect_timeout: Duration,

@@ -62,7 +62,7 @@ pub struct TorrentPlan {
     pub bind: Option<IpAddr>,
     /// When seeding ends.
     pub goal: Goal,
-    /// How long a peer may be silent.
+    /// How long a peer may be silent, but for the time that what it says may be under way.
     pub peer_timeout: Duration,
     /// How long a peer may take to accept a connection and greet.
     pub connect_timeout: Duration,
@@ -143,7 +143,7 @@ impl TorrentPlan {
             private: metainfo.is_some_and(Metainfo::is_private),
             pex: self.pex,
             handshake_timeout: self.connect_timeout,
-            idle_timeout: self.peer_timeout,
+            idle_timeout: self.peer_timeout + KEEP_ALIVE_DELAY,
             metadata_size: metainfo.and_then(|metainfo| u32::try_from(metainfo.info_bytes().len()).ok()),
             ..PeerConfig::new(self.info_hash, self.peer_id)
         }
@@ -176,3 +176,6 @@ impl TorrentPlan {
         candidates
     }
 }
+
+/// How late a keep-alive may be: peers send one every two minutes (BEP 3), which is the usual limit to their silence.
+const KEEP_ALIVE_DELAY: Duration = Duration::from_secs(30);

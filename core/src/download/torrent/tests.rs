@@ -115,3 +115,19 @@ fn peers_of_a_magnet_link_are_strangers_and_may_be_named_by_their_hosts() {
     lab.drain();
     assert_eq!(lab.torrent.candidates.len(), 3);
 }
+
+/// BEP 3: keep-alives "are generally sent once every two minutes", and take their time.
+#[test]
+fn peer_that_keeps_alive_every_two_minutes_is_kept() {
+    let mut lab = Lab::new(|_| {});
+    let peer = lab.accept(NOW, host(1), &[]).expect("there is room");
+    for round in 1..5 {
+        let now = NOW + Duration::from_secs(round * 121);
+        lab.torrent.handle_timeout(now);
+        lab.hear(now, peer, &Message::KeepAlive);
+    }
+    assert_eq!(lab.gone, []);
+    lab.torrent.handle_timeout(NOW + Duration::from_secs(4 * 121 + 150));
+    lab.drain();
+    assert_eq!(lab.gone.len(), 1);
+}
