@@ -251,7 +251,7 @@ pub(crate) struct NetworkArgs {
     /// Peers per torrent, 1 to 5000 [default: 55]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5000))]
     pub(crate) max_peers: Option<u16>,
-    /// The own address that connections to peers and trackers come from
+    /// The own address that connections to peers, trackers and web seeds come from
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
     /// Encryption of connections to peers: off (there is none yet)

@@ -387,6 +387,16 @@ mod tests {
     }
 
     #[test]
+    fn more_peers_than_usual_have_room() {
+        let places = |arguments: &[&str]| {
+            let config = parse(arguments).unwrap().config;
+            (config.max_peers, config.torrent.max_connections)
+        };
+        assert_eq!(places(&["--max-peers", "400", "http://h.example/a"]), (400, 400));
+        assert_eq!(places(&["--max-peers", "4", "http://h.example/a"]), (4, 300));
+    }
+
+    #[test]
     fn options_reach_the_engine() {
         let arguments = "-x 32 -j 3 --limit-rate 2M --max-tries 0 --timeout 7 --connect-timeout 0.5 \
                          --max-redirects 2 --insecure-accept-invalid-certs --state s http://u:p@h.example/a";

@@ -49,13 +49,14 @@ pub(crate) fn config(args: &NetworkArgs, defaults: EngineConfig) -> Result<Engin
             "--encryption required: connections to peers cannot be encrypted yet".to_owned(),
         ));
     }
+    let max_peers = args.max_peers.map_or(defaults.max_peers, usize::from);
     // Who is to be seen at one address only is not to be found at others.
     let mut torrent = TorrentConfig::new().bind_address(args.bind).listen_address(args.bind);
+    torrent.max_connections = torrent.max_connections.max(max_peers);
     if let Some(listen) = args.listen {
         torrent = torrent.listen_port_range((listen.port(), listen.port()));
         torrent = torrent.listen_address(Some(listen.ip()).filter(|ip| !ip.is_unspecified()));
     }
-    let max_peers = args.max_peers.map_or(defaults.max_peers, usize::from);
     let config = defaults
         .enable_pex(!args.no_pex)
         .max_peers(max_peers)

@@ -254,6 +254,10 @@ impl Engine {
                 let Some(torrent) = self.entries.get_mut(key).and_then(|entry| entry.torrent_mut()) else {
                     return;
                 };
+                if !torrent.has_peer(peer) {
+                    // It was parted with in the same turn.
+                    return;
+                }
                 if !room {
                     torrent.not_dialled(now, peer);
                     return self.touch(key);

@@ -131,3 +131,13 @@ fn peer_that_keeps_alive_every_two_minutes_is_kept() {
     lab.drain();
     assert_eq!(lab.gone.len(), 1);
 }
+
+/// Such a link leaked, and was counted for good.
+#[test]
+fn peer_that_is_parted_with_in_the_turn_in_which_it_was_to_be_dialled_is_not() {
+    let mut lab = Lab::new(|_| {});
+    let peer = lab.accept(NOW, host(1), &[]).expect("there is room");
+    assert!(lab.torrent.has_peer(peer));
+    lab.torrent.stop(NOW);
+    assert!(!lab.torrent.has_peer(peer));
+}

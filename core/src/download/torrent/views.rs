@@ -38,6 +38,11 @@ impl Torrent {
         self.phase
     }
 
+    /// Whether a peer is still being dialled or talked with.
+    pub fn has_peer(&self, peer: super::PeerKey) -> bool {
+        self.peers.contains(peer)
+    }
+
     /// Which of `data`, were it to arrive on a lane now, nothing looks at: bytes of blocks and of bodies of web seeds. On
     /// a lane that is gone, all of it.
     pub fn payload(&self, lane: Lane, data: &[u8]) -> Vec<Range<usize>> {
