@@ -216,3 +216,19 @@ fn a_magnet_link_is_enough_and_a_pause_loses_nothing() {
     assert!(here(&mut world) >= paused);
     file().assert_fetched(&mut world, leecher, Duration::from_secs(60));
 }
+
+/// Links between seeds that were made after both were complete stayed for good, and took the places of others.
+#[test]
+fn seeds_part_and_let_each_other_alone() {
+    let mut world = World::new(14);
+    let seeds = [1, 2, 3].map(|number| {
+        let options = [1, 2, 3].iter().filter(|other| **other != number);
+        let options = options.fold(DownloadOptions::new(), |options, other| options.peer(place(*other)));
+        file().seed(&mut world, number, EngineConfig::new().seed_ratio(0.0), options)
+    });
+    world.run_for(Duration::from_secs(30));
+    let steps = world.steps();
+    world.run_for(Duration::from_secs(1200));
+    seeds.iter().for_each(|seed| assert_eq!(world.status_of(*seed).progress.connections, 0));
+    assert!(world.steps() - steps < 400, "{} steps", world.steps() - steps);
+}

@@ -278,6 +278,18 @@ impl Candidates {
         });
     }
 
+    /// It wants nothing, and neither does this side: it is let alone for [`REST`], or until [`wake`](Self::wake).
+    pub fn rest(&mut self, now: Instant, address: SocketAddr) {
+        self.change(canonical_form(address), |candidate| candidate.state = State::Waiting(now + REST));
+    }
+
+    /// This side wants something again: whoever waits may be tried at once.
+    pub fn wake(&mut self) {
+        while let Some((_, address)) = self.waiting.first().copied() {
+            self.change(address, |candidate| candidate.state = State::Ready);
+        }
+    }
+
     /// No connection to that host or from it for [`BAN`]. Its addresses are forgotten, but for those that nobody will
     /// name again: they are tried when the ban is over, as without them there may be no peer at all.
     pub fn ban(&mut self, now: Instant, ip: IpAddr) {
@@ -447,6 +459,8 @@ const MAX_SELVES: usize = 16;
 const MAX_BANNED: usize = 1024;
 /// How long a ban lasts: longer than most downloads, and addresses change hands.
 pub const BAN: Duration = Duration::from_secs(6 * 3600);
+/// A peer that has everything may lose something some day.
+pub const REST: Duration = Duration::from_secs(24 * 3600);
 /// Below lie servers that are nobody's peers.
 const LOW_PORTS: u16 = 1024;
 /// One low port in this time, whoever named it.

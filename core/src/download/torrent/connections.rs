@@ -105,6 +105,18 @@ impl Torrent {
         Some(peer)
     }
 
+    /// Two that want nothing are of no use to each other (BEP 21).
+    fn is_redundant(&self, slot: &PeerSlot) -> bool {
+        self.phase == Phase::Seeding && slot.machine.is_upload_only()
+    }
+
+    /// Parts with a peer that is of no use any more, nor this side to it.
+    pub(super) fn part_if_redundant(&mut self, now: Instant, peer: PeerKey) {
+        if self.peers.get(peer).is_some_and(|slot| slot.machine.is_open() && self.is_redundant(slot)) {
+            self.close_peer(now, peer);
+        }
+    }
+
     fn add_peer_slot(&mut self, now: Instant, machine: Peer, address: SocketAddr, incoming: bool) -> PeerKey {
         let peer = self.peers.insert(PeerSlot {
             machine,
@@ -182,6 +194,7 @@ impl Torrent {
     /// What the end of a link says of the address at which others reach the peer.
     fn remember_address(&mut self, now: Instant, slot: &PeerSlot, reason: CloseReason) {
         let address = if slot.incoming { slot.listens_at } else { Some(slot.address) };
+        let redundant = self.is_redundant(slot);
         let twin = self
             .peers
             .iter_mut()
@@ -197,6 +210,7 @@ impl Torrent {
                     self.candidates.connected(now, address);
                     return;
                 }
+                None if slot.id.is_some() && redundant => self.candidates.rest(now, address),
                 None if slot.id.is_some() => self.candidates.disconnected(now, address, slot.received > 0),
                 None => self.candidates.failed(now, address),
             },

@@ -43,8 +43,8 @@ pub use self::views::PeerView;
 pub use self::web_seeds::{MAX_WEB_SEEDS, SeedKey, WebSeedView};
 
 use self::announcer::Announcer;
-use self::candidates::{Candidates, Source};
 use self::candidates::pex::PexJournal;
+use self::candidates::{Candidates, Source};
 use self::choker::Choker;
 use self::files::TorrentFiles;
 use self::metadata::MetadataFetch;

@@ -77,6 +77,7 @@ impl Torrent {
         while let Some(output) = self.peers.get_mut(peer).and_then(|slot| slot.machine.poll_output()) {
             self.on_peer(now, peer, output);
         }
+        self.part_if_redundant(now, peer);
         self.count_traffic(now, peer);
         self.ask_for_more(now, peer);
         self.queue_upload(peer);

@@ -232,17 +232,8 @@ impl Torrent {
             let config = PeerConfig { upload_only: true, ..(*self.config).clone() };
             self.configure(now, config);
         }
-        self.part_with_seeds(now);
+        self.peers.keys().into_iter().for_each(|peer| self.part_if_redundant(now, peer));
         self.deadlines.set(Timer::Goal, self.goal_at());
-    }
-
-    /// Peers that have everything are of no use any more, nor is this side to them.
-    fn part_with_seeds(&mut self, now: Instant) {
-        for peer in self.peers.keys() {
-            if self.peers.get(peer).is_some_and(|slot| slot.machine.is_upload_only()) {
-                self.close_peer(now, peer);
-            }
-        }
     }
 }
 

@@ -19,6 +19,10 @@ impl Torrent {
             self.announcer.start(now);
             self.touched.push_back(Child::Announcer);
         }
+        if self.phase == Phase::Downloading {
+            // It had all that was wanted before.
+            self.candidates.wake();
+        }
         self.deadlines.set(Timer::Connect, Some(now));
         self.watch_peers(now);
     }

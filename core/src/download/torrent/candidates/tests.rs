@@ -61,6 +61,18 @@ fn useful_peer_is_tried_again_before_others() {
 }
 
 #[test]
+fn peer_that_wants_nothing_is_let_alone_until_something_is_missing() {
+    let mut candidates = candidates();
+    candidates.add(at(0), peer(1), Source::User);
+    candidates.next(at(0));
+    candidates.connected(at(0), peer(1));
+    candidates.rest(at(9), peer(1));
+    assert_eq!(drain(&mut candidates, at(9 + REST.as_secs() - 1)), []);
+    candidates.wake();
+    assert_eq!(drain(&mut candidates, at(20)), [peer(1)]);
+}
+
+#[test]
 fn what_cannot_be_a_peer_is_refused() {
     let mut candidates = candidates();
     for text in [
