@@ -82,9 +82,9 @@ fn play(number: u64, conduct: &TrackerConduct, over: usize, same_tier: bool) -> 
     let parted = leave(&mut world, leecher);
     assert_eq!(told(&world, liar).faults, Vec::<String>::new(), "{conduct:?}");
     assert!(same_tier || told(&world, liar).asked > 0, "{conduct:?}: nobody asked");
-    // Each time a body is read up to a megabyte, and what was under way then.
+    // A body is read up to a megabyte, and what was under way then.
     let liar = told(&world, liar);
-    assert!(liar.taken < (liar.asked + 1) << 20, "{conduct:?}: {} in {}", liar.taken, liar.asked);
+    assert!(liar.taken < 4 << 20, "{conduct:?}: {}", liar.taken);
     let heard = events(&world, honest);
     assert_eq!(heard, [Event::Started, Event::Completed, Event::Stopped], "{conduct:?}");
     for (_, event) in &world.station(leecher).events {
@@ -100,7 +100,10 @@ fn a_bad_tracker_delays_no_other_tier_no_download_and_no_leave_taking() {
     for (number, conduct) in (1..).zip(bad()) {
         for over in 0..2 {
             let [took, parted] = play(number, &conduct, over, false);
-            assert!(took < usual * 2, "{conduct:?} over {over}: {took:?}, usually {usual:?}");
+            // No more than were asked for are tried first, twenty at a time.
+            let trials =
+                if matches!(conduct, TrackerConduct::Ghosts(_)) { usual * 4 } else { Duration::ZERO };
+            assert!(took < usual * 2 + trials, "{conduct:?} over {over}: {took:?}, usually {usual:?}");
             assert!(parted < Duration::from_secs(4), "{conduct:?} over {over}: {parted:?} to leave");
         }
     }

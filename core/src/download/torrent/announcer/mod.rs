@@ -407,6 +407,8 @@ impl Announcer {
         }
         self.outputs.extend(answer.external_ip.map(Output::ExternalIp));
         if !answer.peers.is_empty() && announce.event != Event::Stopped {
+            // More than were asked for would only stand before what others know.
+            answer.peers.truncate(MANY_PEERS as usize);
             self.outputs.push_back(Output::Peers(answer.peers));
         }
         if is_awaited {
