@@ -202,6 +202,11 @@ impl Watch {
             self.tally.done += 1;
             self.tally.ended_bytes +=
                 self.engine.status(id).map_or(0, |status| status.progress.completed_size);
+        } else if self.open.contains(&id)
+            && self.engine.status(id).is_some_and(|status| status.kind != DownloadKind::Http)
+        {
+            // It was complete before this command, which is told of the end of its seeding alone.
+            self.on_completed(id);
         }
     }
 

@@ -21,7 +21,19 @@ use std::time::Duration;
 pub struct SqliteStore {
     connection: Connection,
     /// Held after the connection: whoever opens next finds it closed.
-    _lock: File,
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is held, and let go with the store"))]
+    lock: Lock,
+}
+
+/// The lock of a store.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread is just starting still has a copy, and the lock with it.
+        let _ = self.0.unlock();
+    }
 }
 
 impl SqliteStore {
@@ -48,7 +60,7 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         connection.pragma_update(None, "synchronous", FULL).map_err(failed)?;
         migrate(&mut connection, version, &MIGRATIONS)?;
-        Ok(Self { connection, _lock: lock })
+        Ok(Self { connection, lock })
     }
 
     fn read_note(&self) -> rusqlite::Result<Option<Vec<u8>>> {
@@ -148,7 +160,7 @@ fn name(table: Table) -> &'static str {
 
 /// SQLite lets several processes write one database, so a file beside it says whose it is. Locks of the database itself
 /// would be lost when this process closes another handle of it, and would keep `sqlite3` from reading.
-fn lock(path: &Path) -> Result<File, StoreError> {
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -156,7 +168,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         let file = private(File::options().create(true)).open(&name);
         let file = file.map_err(|error| from_io(&error))?;
         match file.try_lock() {
-            Ok(()) if is_at(&file, &name) => return Ok(file),
+            Ok(()) if is_at(&file, &name) => return Ok(Lock(file)),
             // Its owner has just deleted it.
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
@@ -308,5 +320,17 @@ mod tests {
         migrate(&mut connection, 1, &steps[..2]).unwrap();
         assert_eq!(version(&connection), 2);
         connection.execute("INSERT INTO c VALUES (1)", []).unwrap();
+    }
+
+    #[test]
+    fn what_is_closed_is_free_though_a_process_that_is_being_started_has_a_copy_of_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = SqliteStore::open(&path).unwrap();
+        let copy = store.lock.0.try_clone().unwrap();
+        assert!(matches!(SqliteStore::open(&path), Err(StoreError::InUse)));
+        drop(store);
+        assert!(SqliteStore::open(&path).is_ok());
+        drop(copy);
     }
 }

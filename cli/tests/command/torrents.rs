@@ -174,3 +174,18 @@ fn a_torrent_that_cannot_be_read_is_a_failure_and_not_wrong_usage() {
         }
     }
 }
+
+#[test]
+fn get_of_what_was_seeded_before_ends_when_asked_without_a_goal() {
+    let home = Home::new();
+    album(&home);
+    let mut seeding =
+        home.start(&["get", "--json", "a.torrent", "--seed-ratio", "1", "--listen", "127.0.0.1:0"]);
+    seeding.wait_for(|line| line.contains("\"event\":\"completed\""));
+    seeding.signal("INT");
+    seeding.end().expect(130);
+    for _ in 0..2 {
+        let whole = home.run(&["get", "a.torrent", "--listen", "127.0.0.1:0"]).expect(0).stdout;
+        assert!(whole.contains("album is whole"), "{whole}");
+    }
+}
