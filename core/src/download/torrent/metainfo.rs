@@ -132,47 +132,15 @@ impl Torrent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lane, TorrentPlan, TorrentSaved, TorrentStart};
+    use super::super::Lane;
+    use super::super::tests::torrent;
     use super::*;
     use crate::base::link::LinkKey;
-    use crate::base::{InfoHash, LinkInput, LinkOutput, PeerId, Rng};
+    use crate::base::{InfoHash, LinkInput, LinkOutput, PeerId};
     use crate::proto::peer::Arrival;
     use crate::wire::peer::{Extension, ExtensionHandshake, Features, Handshake, Message};
     use bytes::{Bytes, BytesMut};
-    use core::time::Duration;
     use sha1::{Digest as _, Sha1};
-
-    fn torrent(info_hash: InfoHash) -> Torrent {
-        let plan = TorrentPlan {
-            info_hash,
-            peer_id: PeerId([1; 20]),
-            user_agent: "test".into(),
-            port: None,
-            dir_path: "/d".into(),
-            allocation: Default::default(),
-            overwrite: false,
-            max_peers: 10,
-            upload_slots: None,
-            upload_limit: None,
-            pex: false,
-            offline: false,
-            sequential: false,
-            super_seeding: false,
-            selected: None,
-            file_priorities: Default::default(),
-            trackers: Vec::new(),
-            web_seeds: Vec::new(),
-            known_peers: Vec::new(),
-            magnet_peers: Vec::new(),
-            bind: None,
-            goal: Default::default(),
-            peer_timeout: Duration::from_secs(120),
-            connect_timeout: Duration::from_secs(20),
-        };
-        let rng = Rng::from_seed([4; 32]);
-        let start = TorrentStart { metainfo: None, saved: TorrentSaved::default(), keys: 1 << 20, rng };
-        Torrent::new(Instant::ZERO, Arc::new(plan), start)
-    }
 
     fn extended(id: u8, payload: Vec<u8>) -> BytesMut {
         let mut out = BytesMut::new();
@@ -203,7 +171,7 @@ mod tests {
 
     #[test]
     fn liar_is_banned_and_the_torrent_goes_on() {
-        let mut torrent = torrent(InfoHash([7; 20]));
+        let mut torrent = torrent(InfoHash([7; 20]), |_| {});
         let outputs = give(&mut torrent, b"d4:name1:xe");
         assert!(outputs.iter().any(|output| matches!(output, Output::Link(_, LinkOutput::Close))));
         assert_eq!(torrent.phase(), Phase::Connecting);
@@ -217,7 +185,7 @@ mod tests {
     #[test]
     fn what_the_link_names_and_cannot_be_downloaded_is_nobodys_lie() {
         let info = b"d4:name1:xe";
-        let mut torrent = torrent(InfoHash(Sha1::digest(info).into()));
+        let mut torrent = torrent(InfoHash(Sha1::digest(info).into()), |_| {});
         let outputs = give(&mut torrent, info);
         let Some(Output::Ended(End::Failed(error))) = outputs.last() else { panic!("{outputs:?}") };
         assert_eq!(error.to_string(), "what the link leads to is refused: the torrent has no `info.length`");

@@ -69,10 +69,7 @@ fn a_torrent_is_written_verified_synced_and_named() {
 #[test]
 fn what_comes_in_order_is_not_read_back() {
     let mut world = world();
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     assert_eq!(world.disk.bytes_read, 0);
     assert_eq!(world.disk.bytes_written, 175 << 10);
     let writes = world.log.iter().filter(|op| op.starts_with("write")).count();
@@ -189,10 +186,7 @@ fn a_stranger_under_one_of_our_names_is_not_touched() {
     let plan = FilesPlan { overwrite: true, ..torrent.plan() };
     let mut world = World::new(torrent, plan);
     world.disk.put("t/a/big.bin", b"a letter to my grandmother");
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     assert_complete(&world);
 }
 
@@ -202,10 +196,7 @@ fn a_stranger_under_the_name_of_an_unwanted_file_is_left_alone() {
     let plan = FilesPlan { unwanted: BTreeSet::from([0]), ..torrent.plan() };
     let mut world = World::new(torrent, plan);
     world.disk.put("t/a/big.bin", b"a letter to my grandmother");
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     assert_complete(&world);
     assert_eq!(world.disk.content("t/a/big.bin"), Some(&b"a letter to my grandmother"[..]));
 }
@@ -215,10 +206,7 @@ fn unwanted_files_are_not_made_and_their_parts_are_brought_home_later() {
     let torrent = torrent();
     let plan = FilesPlan { unwanted: BTreeSet::from([0, 4]), ..torrent.plan() };
     let mut world = World::new(torrent, plan);
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     assert_eq!(world.events.last(), Some(&Output::Finished));
     assert_complete(&world);
     let kept = format!(".{}.parts", world.torrent.metainfo.info_hash());
@@ -248,10 +236,7 @@ fn parts_that_an_unknown_life_kept_apart_are_in_nobodys_way() {
     let torrent = torrent();
     let plan = FilesPlan { unwanted: BTreeSet::from([0, 4]), ..torrent.plan() };
     let mut world = World::new(torrent, plan.clone());
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     let kept = format!(".{}.parts", world.torrent.metainfo.info_hash());
     assert!(world.disk.content(&kept).is_some());
     let everything = FilesPlan { unwanted: BTreeSet::new(), ..plan.clone() };
@@ -259,10 +244,7 @@ fn parts_that_an_unknown_life_kept_apart_are_in_nobodys_way() {
         // The store knows nothing of the life before.
         world.stored = None;
         world.restart(plan, false);
-        world.start();
-        world.settle();
-        world.give_all();
-        world.run();
+        world.live();
         assert!(world.has(&Output::Finished));
         assert_complete(&world);
         world.check_claims();
@@ -275,10 +257,7 @@ fn a_whole_file_keeps_its_name_when_it_is_not_wanted_any_more() {
     let torrent = torrent();
     let only = |file: u32| FilesPlan { unwanted: (0..5).filter(|f| *f != file).collect(), ..torrent.plan() };
     let mut world = World::new(torrent.clone(), only(1));
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     let name = world.torrent.path(1);
     for forget in [false, true] {
         if forget {
@@ -287,10 +266,7 @@ fn a_whole_file_keeps_its_name_when_it_is_not_wanted_any_more() {
         // The last piece of the first file is shared with the one that is whole, and must be taken anew.
         world.disk.delete("t/a/big.bin");
         world.restart(only(0), false);
-        world.start();
-        world.settle();
-        world.give_all();
-        world.run();
+        world.live();
         assert_eq!(world.events.last(), Some(&Output::Finished));
         assert_complete(&world);
         assert_eq!(world.disk.content(&name), Some(torrent.file(1)));
@@ -354,10 +330,7 @@ fn what_is_given_up_before_its_file_is_open_is_no_longer_in_memory() {
 #[test]
 fn what_was_only_checked_is_closed_as_soon_as_it_is_durable() {
     let mut world = world();
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     let plan = world.torrent.plan();
     world.stored = None;
     world.restart(plan, false);
@@ -410,10 +383,7 @@ fn an_earlier_life_is_taken_over_without_hashing() {
 #[test]
 fn what_was_deleted_or_replaced_meanwhile_is_not_believed() {
     let mut world = world();
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     world.disk.delete(&world.torrent.path(1));
     let mut other = world.torrent.file(4).to_vec();
     other[0] ^= 1;
@@ -432,10 +402,7 @@ fn what_was_deleted_or_replaced_meanwhile_is_not_believed() {
 #[test]
 fn a_check_finds_what_became_wrong_and_it_is_mended() {
     let mut world = world();
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     let mut other = world.torrent.file(0).to_vec();
     other[99 * KIB] ^= 1;
     world.disk.put(&world.torrent.path(0), &other);
@@ -487,10 +454,7 @@ fn discarding_removes_what_was_made_and_nothing_else() {
 #[test]
 fn a_paused_torrent_is_discarded_too() {
     let mut world = world();
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     world.disk.put("t/new", b"");
     let plan = world.torrent.plan();
     world.restart(plan, false);
@@ -511,10 +475,7 @@ fn few_files_are_open_and_none_when_nothing_happens() {
     let plan = torrent.plan();
     let mut world = World::new(torrent, plan);
     world.shuffle(1);
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     assert_complete(&world);
     assert!(world.disk.most_open <= handles::MAX_OPEN_FILES, "{}", world.disk.most_open);
     assert_eq!(world.disk.open_count(), 0);
@@ -524,10 +485,7 @@ fn few_files_are_open_and_none_when_nothing_happens() {
 #[test]
 fn blocks_are_served_from_open_files() {
     let mut world = world();
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     world.events.clear();
     let grid = world.torrent.layout.grid();
     let block = grid.block(grid.piece(0).unwrap(), 1).unwrap();
@@ -566,10 +524,7 @@ fn few_open_files_are_held_for_peers() {
     let torrent = ModelTorrent::new(16 << 10, &files);
     let plan = torrent.plan();
     let mut world = World::new(torrent, plan);
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     world.events.clear();
     let grid = world.torrent.layout.grid();
     for piece in grid.all() {
@@ -588,10 +543,7 @@ fn few_open_files_are_held_for_peers() {
 fn a_full_disk_is_an_error_and_nothing_that_was_right_is_lost() {
     let mut world = world();
     world.disk.capacity = Some(110 << 10);
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     let Some(Output::Stopped(Some(DownloadError::Disk { error, .. }))) = world.events.last() else {
         panic!("{:?}", world.events)
     };
@@ -641,10 +593,7 @@ fn room_is_reserved_when_a_file_is_made() {
 fn nothing_is_made_before_the_store_knows_of_it() {
     let mut world = world();
     world.records = false;
-    world.start();
-    world.settle();
-    world.give_all();
-    world.run();
+    world.live();
     assert!(world.disk.paths().is_empty());
     assert!(world.has(&Output::Record));
     world.store();

@@ -176,6 +176,15 @@ impl World {
         self.drain();
     }
 
+    /// Begins, is given all blocks and does all that follows.
+    #[cfg(test)]
+    pub(crate) fn live(&mut self) {
+        self.start();
+        self.settle();
+        self.give_all();
+        self.run();
+    }
+
     /// The process dies; another one begins with what the store has.
     pub(crate) fn restart(&mut self, plan: FilesPlan, power: bool) {
         self.queue.clear();
